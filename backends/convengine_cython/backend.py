@@ -1,0 +1,96 @@
+"""Offers, prices and plans of the compiled direct kernels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from convengine import native
+from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
+from convengine.problem import KernelFacts, Problem
+from convengine_cython.layout import Layout, element
+
+__all__ = ["Backend"]
+
+LEVELS = ("avx512", "avx2", "baseline", "arm64")
+
+# Multiply-adds per second and worker, by level and element type of the sum. Rough: one 1024 x 1024 image, 7 x 7 taps, one
+# worker (python asv_bench/compare.py --rates), on 2 cores of AMD Zen 4, 2026-11. Too high for layers with few channels,
+# strides and conversions, by up to 2; too low for nothing known.
+RATES = {
+    "avx512": {"f4": 45e9, "f8": 22e9, "i4": 12e9, "i8": 5e9},
+    "avx2": {"f4": 40e9, "f8": 20e9, "i4": 10e9, "i8": 2e9},
+    "baseline": {"f4": 8e9, "f8": 4e9, "i4": 2e9, "i8": 0.8e9},
+    "arm64": {"f4": 8e9, "f8": 4e9, "i4": 4e9, "i8": 0.8e9},
+}
+CALL_SECONDS = 3e-6  # one call on a few samples, same machine
+SAMPLE_SECONDS = 0.25e-9  # per sample in and out beyond the arithmetic: memory traffic of one worker, same machine
+
+
+@cache
+def compiled_levels() -> tuple[str, ...]:
+    """ISA levels that this installation holds, best first."""
+    return tuple(level for level in LEVELS if find_spec(f"convengine_cython.kernels_{level}_f4") is not None)
+
+
+class Backend:
+    """Direct sums in compiled loops, for every problem on host arrays."""
+
+    name = "cython"
+    api = 1
+
+    def info(self) -> BackendInfo:
+        """Version, CPU and the level in use; a level forced by CONVENGINE_ISA that cannot run is a reason not to."""
+        try:
+            level = native.isa_level(compiled_levels())
+        except RuntimeError as error:
+            return BackendInfo(usable=False, reason=str(error))
+        return BackendInfo(usable=True, version=metadata.version("convengine"), isa=level)
+
+    def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
+        """One direct method on the best level."""
+        if problem.op != "forward":
+            return Refusal(f"computes forward only, not {problem.op}")
+        if problem.memory != "host":
+            return Refusal(f"runs on host arrays, not {problem.memory}")
+        try:
+            level = native.isa_level(compiled_levels())
+        except RuntimeError as error:
+            return Refusal(str(error))
+        summed = element(problem.sum_dtype)
+        products = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
+        threads = workers() if products > 1_000_000 else 1
+        samples = float(np.prod(problem.x_shape, dtype=float) + np.prod(problem.out_shape, dtype=float))
+        work = max(products / RATES[level][summed.str[1:]], samples * SAMPLE_SECONDS)
+        taps = problem.taps * problem.channels[1] * summed.itemsize
+        scratch = threads * (1 << 20)
+        return [Offer(f"direct, {level}", CALL_SECONDS + work / threads, taps + scratch, direct_error(problem))]
+
+    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
+        """Plan by the level that the offer names."""
+        return DirectPlan(problem, offer.method.removeprefix("direct, "))
+
+
+@dataclass(frozen=True, slots=True)
+class DirectPlan:
+    """A direct method for one problem, on one level."""
+
+    problem: Problem
+    level: str
+
+    def prepare(self, kernel: Any, bias: Any = None) -> Filter:
+        """Pack the kernel for the register tiles."""
+        problem = self.problem
+        promote = problem.x_dtype.kind != "c" and kernel.dtype.kind == "c" and not np.isfinite(kernel).all()
+        if promote:  # 0 * inf of the promoted product is NaN, which a real x could not show
+            problem = replace(problem, x_dtype=problem.sum_dtype)
+        module = import_module(f"convengine_cython.kernels_{self.level}_{element(problem.sum_dtype).str[1:]}")
+        layout = Layout.of(problem, kernel, bias)
+        filter_ = module.DirectFilter(layout, problem.out_shape, problem.out_dtype, problem.x_dtype.itemsize, np.empty)
+        if promote:
+            return lambda x, out=None: filter_(x.astype(problem.x_dtype), out)
+        return filter_  # type: ignore[no-any-return]  # a compiled class

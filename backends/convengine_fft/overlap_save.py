@@ -1,0 +1,170 @@
+"""Overlap-save: tiles of x are transformed, multiplied by the kernel's spectrum, and transformed back.
+
+Shapes: tiles (B, G, C, *T), their spectra (B, G, C, *F), the kernel's spectrum (G, D, C, *F), sums (B, G, D, *T), for B
+tiles, G groups of C input and D output channels each. Nothing but B depends on batch or workers, and every operation
+treats the B tiles apart.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from convengine.boundary import window
+from convengine.plugin import finish, workers
+from convengine.problem import Problem
+from convengine_fft.footprint import overwrite
+from convengine_fft.tiling import Tiling, compute_dtype
+from convengine_fft.transform import Transform
+
+__all__ = ["OverlapSave"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Job: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # which image, which tile of it
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapSave:
+    """The plan: a problem and how it is cut into tiles."""
+
+    problem: Problem
+    tiling: Tiling
+
+    def prepare(self, kernel: Array, bias: Array | None = None) -> "TiledFilter":
+        """Transform the kernel, scaled per output channel so that nothing over- or underflows."""
+        problem = self.problem
+        dtype, groups = compute_dtype(problem), problem.groups
+        channels_in, channels_out = problem.channels
+        shape = groups, channels_out // groups, channels_in // groups
+        kernel = kernel.astype(dtype).reshape(*shape, *problem.kernel_spatial)  # astype copies
+        scaled = kernel.copy()
+        rows = scaled.reshape(1, channels_out, -1)
+        exponents = scale(rows, peaks_of(rows))
+        transform = Transform(self.tiling.tile, problem.dilation, dtype.kind == "f")
+        spectrum = np.empty((*shape, *transform.spectrum), np.result_type(dtype, np.complex64))
+        for channel in np.ndindex(*shape[:2]):  # one output channel at a time: no second spectrum in memory
+            spectrum[channel] = transform.of_kernel(scaled[channel])
+        bias = None if bias is None else bias.copy()
+        return TiledFilter(problem, self.tiling, transform, kernel, spectrum, exponents.reshape(shape[:2]), bias)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TiledFilter:
+    """The filter: holds the kernel's spectrum; the working memory belongs to the call, so that threads may share it."""
+
+    problem: Problem
+    tiling: Tiling
+    transform: Transform
+    kernel: Array  # (G, D, C, *K)
+    spectrum: Array  # (G, D, C, *F), of the kernel scaled by 2**-exponents
+    exponents: Array  # (G, D)
+    bias: Array | None
+
+    def __call__(self, x: Array, out: Array | None = None) -> Array:
+        """Filter x batch by batch of tiles."""
+        problem = self.problem
+        if out is None:
+            out = np.empty(problem.out_shape, problem.out_dtype)
+        most = self.tiling.batch(problem, workers())
+        groups, _, channels = self.kernel.shape[:3]
+        tiles = np.zeros((most, groups, channels, *self.tiling.tile), compute_dtype(problem))
+        jobs: Iterator[Job] = product(np.ndindex(*problem.batch), np.ndindex(*self.tiling.counts))
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # infinite and NaN results are results
+            while batch := list(islice(jobs, most)):
+                self._run(x, out, batch, tiles[: len(batch)])
+        return out
+
+    def _run(self, x: Array, out: Array, batch: list[Job], tiles: Array) -> None:
+        for tile, (image, index) in zip(tiles, batch, strict=True):
+            self._load(x[image], index, tile)
+        peaks = peaks_of(tiles)
+        broken = take_broken(tiles, peaks)
+        exponents = scale(tiles, peaks)
+        sums = self.transform.inverse(multiply(self.transform.forward(tiles), self.spectrum))
+        unscale(sums, exponents[:, :, None] + self.exponents)
+        for b, tile in broken.items():
+            overwrite(sums[b], tile, self.kernel, self.transform)
+        for block, (image, index) in zip(sums, batch, strict=True):
+            self._store(block, index, out[image])
+
+    def _load(self, image: Array, index: tuple[int, ...], tile: Array) -> None:
+        """Copy the samples of one tile, borders as the rules say, zeros beyond them."""
+        problem = self.problem
+        extent = list(self.tiling.extent(problem, index))
+        inside = [start >= 0 and stop <= n for (start, stop, _, _), n in zip(extent, problem.spatial, strict=True)]
+        # Axes that touch no border are sliced first, so that a border copies no more than this tile's samples.
+        cuts = [slice(start, stop) if within else slice(None) for (start, stop, _, _), within in zip(extent, inside, strict=True)]
+        starts = [0 if within else start for (start, _, _, _), within in zip(extent, inside, strict=True)]
+        lengths = [stop - start for start, stop, _, _ in extent]
+        stops = [start + length for start, length in zip(starts, lengths, strict=True)]
+        samples = window(image[(..., *cuts)], starts, stops, problem.boundary, problem.fill_value)
+        if tuple(lengths) != self.tiling.tile:
+            tile[...] = 0
+        tile.reshape(-1, *self.tiling.tile)[(..., *map(slice, lengths))] = samples
+
+    def _store(self, block: Array, index: tuple[int, ...], image: Array) -> None:
+        """Write the outputs of one tile, every stride-th of its right ones."""
+        problem = self.problem
+        extent = list(self.tiling.extent(problem, index))
+        right = (slice(0, (last - first) * step, step) for (_, _, first, last), step in zip(extent, problem.stride, strict=True))
+        total = block.reshape(-1, *self.tiling.tile)[(slice(None) if problem.is_layer else 0, *right)]
+        if problem.is_integer:
+            total = np.rint(total).astype(problem.sum_dtype)  # exact: the offer proved an error below 0.5
+        finish(problem, total, self.bias, image[(..., *(slice(first, last) for _, _, first, last in extent))])
+
+
+def multiply(tiles: Array, kernel: Array) -> Array:
+    """Sum over channels of the products of spectra: (B, G, C, *F) by (G, D, C, *F) to (B, G, D, *F).
+
+    Channel after channel, not by a matrix product, whose order of summation depends on B.
+    """
+    sums: Array = tiles[:, :, None, 0] * kernel[:, :, 0]
+    if tiles.shape[2] > 1:
+        products = np.empty_like(sums)
+        for channel in range(1, tiles.shape[2]):
+            np.multiply(tiles[:, :, None, channel], kernel[:, :, channel], out=products)
+            sums += products
+    return sums
+
+
+def as_real(values: Array) -> Array:
+    """Real and imaginary parts side by side: a view of the contiguous `values`."""
+    return values.view(values.real.dtype)
+
+
+def peaks_of(blocks: Array) -> Array:
+    """Largest magnitude of a real or imaginary part in each of the (B, G) blocks; NaN where there is one."""
+    flat = as_real(blocks).reshape(*blocks.shape[:2], -1)
+    peaks: Array = np.maximum(flat.max(axis=-1), -flat.min(axis=-1))
+    return peaks
+
+
+def take_broken(tiles: Array, peaks: Array) -> dict[int, Array]:
+    """Zero what is not finite in tiles, and correct their peaks; return the tiles that held it as they were, by number."""
+    broken = {int(b): tiles[b].copy() for b in np.flatnonzero(~np.isfinite(peaks).all(axis=1))}
+    for b in broken:
+        parts = as_real(tiles[b])
+        parts[~np.isfinite(parts)] = 0
+        peaks[b] = peaks_of(tiles[b : b + 1])
+    return broken
+
+
+def scale(blocks: Array, peaks: Array) -> Array:
+    """Scale each of the (B, G) blocks by a power of two, in place, if its peak is far from 1; return the exponents.
+
+    Far is beyond 2**(+-maxexp/4): from within, sums and products of two stay in range. Scaling is exact but for
+    samples that vanish beside the largest one.
+    """
+    exponents: Array = np.frexp(peaks)[1]
+    exponents[abs(exponents) <= np.finfo(blocks.dtype).maxexp // 4] = 0
+    unscale(blocks, -exponents)
+    return exponents
+
+
+def unscale(blocks: Array, exponents: Array) -> None:
+    """Multiply blocks by 2**exponents in place, exactly: `exponents` has the shape of the first axes."""
+    if exponents.any():
+        parts = as_real(blocks)
+        np.ldexp(parts, exponents.reshape(*exponents.shape, *(1,) * (blocks.ndim - exponents.ndim)), out=parts)

@@ -1,0 +1,156 @@
+"""How a problem is cut into overlapping tiles, and what a tiling costs: time, memory, error.
+
+Overlap-save: a tile of T samples, transformed, multiplied by the kernel's spectrum and transformed back, holds
+T - k + 1 right outputs; the rest is wrapped around and dropped. Tiles are chosen by the spatial part of the problem
+alone, so that neither workers nor batch change a bit of the result.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from convengine.problem import Problem
+
+__all__ = ["Tiling", "candidates", "compute_dtype", "error_factor"]
+
+# Seconds, measured in one thread on 2 cores of AMD Zen 4, 2026-11: `timeit` of scipy.fft.rfftn, fftn, irfftn, ifftn and
+# numpy.multiply over batches of 0.5 MB, and of whole filters of 16^2 to 1024^2 and 2e6 samples. Rough: other programs ran
+# beside, and whole filters took 0.6 to 1.4 times what these constants say.
+TRANSFORM = 0.04e-9  # per byte of a sample and N log2 N: 0.13-0.20 ns float32, 0.19-0.31 float64, 0.25-0.5 complex64
+MULTIPLY = 0.1e-9  # per byte of a sample of N: one product of two spectra, added to the sum over channels
+TOUCH = 0.25e-9  # per byte of a sample of N: copied in, searched for its peak, copied out
+TILE = 20e-6  # Python's share of one tile
+CALL = 100e-6  # Python's share of one call
+CROWDED = 1.6  # times TRANSFORM and TOUCH for tiles too large for a batch that suits caches and vectors
+
+BATCH_BYTES = 4 << 20  # working memory of the tiles transformed together, per worker: larger batches leave the cache
+SIZES = {1: 16, 2: 8, 3: 6}  # tile lengths tried per axis, by number of axes: each twice the last
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """A tile size and what follows from it.
+
+    Attributes
+    ----------
+    tile : tuple of int
+        Transform length per spatial axis, a power of two.
+    outputs : tuple of int
+        Output samples that one tile gives, per spatial axis.
+    counts : tuple of int
+        Tiles per spatial axis.
+    """
+
+    tile: tuple[int, ...]
+    outputs: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, problem: Problem, tile: tuple[int, ...]) -> "Tiling":
+        """Cut a problem into tiles of this size, each at least as large as the dilated kernel."""
+        axes = zip(tile, _widths(problem), problem.stride, problem.out_spatial, strict=True)
+        outputs = tuple(min((length - width) // step + 1, n) for length, width, step, n in axes)
+        counts = tuple(-(-n // most) for n, most in zip(problem.out_spatial, outputs, strict=True))
+        return cls(tile, outputs, counts)
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.tile))
+
+    @property
+    def size(self) -> int:
+        """Samples of one tile and channel."""
+        return math.prod(self.tile)
+
+    def extent(self, problem: Problem, index: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
+        """Per axis of the tile at `index`: first and last + 1 of its samples (0 is x's first) and of its outputs."""
+        for i, most, n, step, width, (before, _) in zip(
+            index, self.outputs, problem.out_spatial, problem.stride, _widths(problem), problem.pads, strict=True
+        ):
+            first, last = i * most, min((i + 1) * most, n)
+            start = first * step - before
+            yield start, start + (last - first - 1) * step + width, first, last
+
+    def tile_bytes(self, problem: Problem) -> int:
+        """Working memory of one tile: samples, their copy if not finite, spectra; sums, products, transforms of sums."""
+        channels_in, channels_out = problem.channels
+        return (3 * channels_in + 4 * channels_out) * self.size * compute_dtype(problem).itemsize
+
+    def spectrum_bytes(self, problem: Problem) -> int:
+        """Memory of the kernel's spectrum; of real numbers half is kept."""
+        channels_in, channels_out = problem.channels
+        return channels_in // problem.groups * channels_out * self.size * compute_dtype(problem).itemsize
+
+    def batch(self, problem: Problem, workers: int) -> int:
+        """Tiles that are transformed together: as many as fit the workers' caches, and one at least."""
+        tiles = math.prod(problem.batch) * math.prod(self.counts)
+        return min(tiles, max(1, BATCH_BYTES * workers // self.tile_bytes(problem)))
+
+    def memory(self, problem: Problem, workers: int) -> int:
+        """Bytes beside x and out: kernel, one batch of tiles, and a tile's repair where x is not finite."""
+        channels_in, channels_out = problem.channels
+        repair = 0
+        if problem.sum_dtype.kind in "fc":  # masks and their spectra in float64, real and imaginary part apart
+            parts = 2 if problem.sum_dtype.kind == "c" else 1
+            repair = 8 * self.size * (9 * parts * channels_in + 8 * problem.groups)
+        return self.spectrum_bytes(problem) + self.batch(problem, workers) * self.tile_bytes(problem) + repair
+
+    def seconds(self, problem: Problem, images: int, workers: int) -> float:
+        """Estimated time of one call; only the transforms share the workers."""
+        channels_in, channels_out = problem.channels
+        both, item = channels_in + channels_out, compute_dtype(problem).itemsize
+        transforms = both * TRANSFORM * max(1.0, math.log2(self.size)) / workers
+        products = channels_in // problem.groups * channels_out * MULTIPLY
+        # pocketfft's vectors hold up to four transforms: rows of one tile, but of a line only further tiles.
+        crowded = self.tile_bytes(problem) > (BATCH_BYTES // 4 if problem.ndim == 1 else 4 * BATCH_BYTES)
+        streams = (transforms + both * TOUCH) * (CROWDED if crowded else 1)
+        return CALL + images * math.prod(self.counts) * (self.size * item * (streams + products) + TILE)
+
+
+def _widths(problem: Problem) -> tuple[int, ...]:
+    """Widths of the dilated kernel."""
+    return tuple(d * (k - 1) + 1 for d, k in zip(problem.dilation, problem.kernel_spatial, strict=True))
+
+
+def candidates(problem: Problem) -> list[Tiling]:
+    """Tilings worth pricing: per axis from the kernel's width to one tile that covers all."""
+    lengths = []
+    for axis, (width, step, n) in enumerate(zip(_widths(problem), problem.stride, problem.out_spatial, strict=True)):
+        # A spectrum of one number would let NumPy vectorise its product over the batch, and round it otherwise.
+        least = 1 if axis < problem.ndim - 1 else 2
+        smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, (n - 1) * step + width))
+        doublings = min((whole // smallest).bit_length(), SIZES[problem.ndim])
+        lengths.append([smallest << i for i in range(doublings)])
+    return [Tiling.of(problem, tile) for tile in product(*lengths)]
+
+
+def compute_dtype(problem: Problem) -> np.dtype[Any]:
+    """Dtype of the transforms: the sum's, float64 for integers."""
+    return np.dtype(np.float64) if problem.is_integer else problem.sum_dtype
+
+
+def error_factor(size: int, channels: int, dtype: np.dtype[Any]) -> float:
+    """Proven factor c of |error| <= c * ||x_tile||_2 * ||kernel||_2, the norms over all channels of a group.
+
+    Percival 2003 (Rapid multiplication modulo the sum and difference of highly composite numbers, theorem 5.1), with
+    the complex product of Brent, Percival and Zimmermann 2007, for transforms of `size`, a power of two: each of
+    3 log2(size) stages adds (u), multiplies (sqrt(5) u) by a rounded root of unity (`root`), and the spectra multiply
+    once. A transform over several axes has the stages of one over their product; a real one, or one of radix 4 or 8,
+    leaves out operations of the complex one of radix 2. Summing the products over the channels in order adds
+    channels - 1 roundings to each, and by the Cauchy-Schwarz inequality sum_c ||x_c|| ||k_c|| <= ||x|| ||kernel||.
+
+    The roots: SciPy's pocketfft multiplies two table entries in double precision, each off by 1.6 u (its argument) and
+    1.5 u (a sine and cosine within one unit in the last place), the product by sqrt(5) u: 8.3 u in all, which exceeds
+    the u / sqrt(2) of correctly rounded roots. float32 rounds these correctly but for that.
+
+    The tile is scaled to between 2**-32 and 2**32 (`overlap_save`), where underflow is far below the last term.
+    """
+    u = float(np.finfo(dtype).eps) / 2
+    root = 8.3 * 2.0**-53 + (u / math.sqrt(2) if u > 2.0**-53 else 0.0)
+    product = math.log1p(math.sqrt(5) * u)
+    stages = 3 * math.log2(size)
+    exponent = stages * (math.log1p(u) + product + math.log1p(root)) + product + (channels - 1) * math.log1p(u)
+    return math.expm1(exponent) * (1 + 1e-6)  # rounded up: this expression's own rounding, and underflow

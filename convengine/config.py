@@ -1,0 +1,196 @@
+"""How to compute: options from keywords, the context, the process and the environment, in that order.
+
+What to compute stands in keywords alone.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from convengine.errors import InvalidProblem
+
+__all__ = ["Options", "current", "options", "set_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a problem may be computed; None means: not said.
+
+    Attributes
+    ----------
+    backend : tuple of str, optional
+        The only backends that may run, in no order of preference.
+    workers : int, optional
+        Threads a call may use.
+    rtol : float, optional
+        Largest proven error allowed, relative to ||x_block||_2 * ||kernel||_2.
+    strict : bool, optional
+        Allow only methods with a componentwise bound.
+    max_memory : int, optional
+        Bytes a call may use beside x and out.
+    verbose : bool, optional
+        Log what ran, at INFO instead of DEBUG.
+    """
+
+    backend: tuple[str, ...] | None = None
+    workers: int | None = None
+    rtol: float | None = None
+    strict: bool | None = None
+    max_memory: int | None = None
+    verbose: bool | None = None
+
+    def updated(self, **values: Any) -> "Options":
+        """Return a copy with the checked values that are not None."""
+        said = {name: CHECKS[name](value) for name, value in values.items() if value is not None}
+        return replace(self, **said) if said else self
+
+
+def _backend(value: object) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not (isinstance(names, Sequence) and names and all(isinstance(name, str) and name for name in names)):
+        raise InvalidProblem(f"backend must be a name or a sequence of names, see ce.backends(); got {value!r}")
+    return tuple(names)
+
+
+def _count(name: str, least: int) -> Any:
+    def check(value: Any) -> int:
+        try:
+            number = int(value)
+            if number != (float(value) if isinstance(value, str) else value) or number < least or value is True:
+                raise ValueError
+        except (TypeError, ValueError):
+            raise InvalidProblem(f"{name} must be an integer of at least {least}; got {value!r}") from None
+        return number
+
+    return check
+
+
+def _rtol(value: Any) -> float:
+    try:
+        number = float(value)
+        if not 0 <= number < float("inf"):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InvalidProblem(f"rtol must be a finite number of at least 0; got {value!r}") from None
+    return number
+
+
+def _switch(name: str) -> Any:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+    def check(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in words:
+            return words[value.lower()]
+        raise InvalidProblem(f"{name} must be True or False; got {value!r}")
+
+    return check
+
+
+CHECKS: dict[str, Any] = {
+    "backend": _backend,
+    "workers": _count("workers", 1),
+    "rtol": _rtol,
+    "strict": _switch("strict"),
+    "max_memory": _count("max_memory", 0),
+    "verbose": _switch("verbose"),
+}
+ENVIRONMENT = {f"CONVENGINE_{name.upper()}": name for name in CHECKS}
+
+_process = Options()
+_context: ContextVar[Options] = ContextVar("convengine_options", default=Options())  # noqa: B039  # frozen: no shared state
+
+
+def _environment() -> Options:
+    said = {}
+    for variable, name in ENVIRONMENT.items():
+        if value := os.environ.get(variable):
+            try:
+                said[name] = CHECKS[name](tuple(value.split(",")) if name == "backend" else value)
+            except InvalidProblem as error:
+                raise InvalidProblem(f"environment variable {variable}: {error}") from None
+    return Options(**said)
+
+
+def current(**keywords: Any) -> Options:
+    """Return the options in force: keywords that are not None beat the context, it the process, it the environment."""
+    layers = (Options().updated(**keywords), _context.get(), _process, _environment())
+    return Options(
+        **{
+            field.name: next(
+                (value for layer in layers if (value := getattr(layer, field.name)) is not None),
+                None,
+            )
+            for field in fields(Options)
+        }
+    )
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    for name in values:
+        if name not in CHECKS:
+            raise InvalidProblem(f"unknown option {name!r}; the options are {', '.join(CHECKS)}")
+    return values
+
+
+@contextmanager
+def options(**values: Any) -> Iterator[Options]:
+    """Set how to compute, inside a with block.
+
+    Safe in threads and async code: a context variable. Nested blocks add up; None says nothing.
+
+    Parameters
+    ----------
+    **values
+        backend, workers, rtol, strict, max_memory, verbose: see `Options`.
+
+    Yields
+    ------
+    Options
+        What the block sets.
+
+    Raises
+    ------
+    InvalidProblem
+        For an unknown option or a value out of range.
+
+    Examples
+    --------
+    >>> import convengine as ce
+    >>> with ce.options(backend="cython", workers=1):
+    ...     ce.corr1d([1, 2, 3], [1, 1])
+    array([3, 5])
+    """
+    token = _context.set(_context.get().updated(**_known(values)))
+    try:
+        yield _context.get()
+    finally:
+        _context.reset(token)
+
+
+def set_options(**values: Any) -> None:
+    """Set how to compute, for the whole process; None takes a setting back.
+
+    Parameters
+    ----------
+    **values
+        backend, workers, rtol, strict, max_memory, verbose: see `Options`.
+
+    Raises
+    ------
+    InvalidProblem
+        For an unknown option or a value out of range.
+
+    Examples
+    --------
+    >>> import convengine as ce
+    >>> ce.set_options(workers=2)
+    >>> ce.set_options(workers=None)
+    """
+    global _process
+    cleared = {name: None for name, value in _known(values).items() if value is None}
+    _process = replace(_process, **cleared).updated(**values)  # type: ignore[arg-type]  # None is every field's default

@@ -1,0 +1,116 @@
+"""The text of the six public operations, drawn from one template so that they cannot disagree."""
+
+__all__ = ["document"]
+
+TEMPLATE = """{verb} an array with a {ndim}-D filter or layer.
+
+    {formula}
+
+Parameters
+----------
+x : array of shape {x_filter}, or {x_layer} for a layer
+    Any strides, byte order and memory layout; never modified. bool, integers, float16 to
+    float64, complex64, complex128.
+kernel : array of shape {k_filter}, or {k_layer} for a layer
+    Weights in result units per unit of x; not normalised. Its rank decides: {ndim} axes are a
+    filter for every {ndim}-D slice of x, {layer_ndim} a layer. Python lists and numbers take on x's dtype.
+    With channel_axis=-1 a layer kernel is {k_last}.
+bias : number, or array of shape (C_out,) for a layer, optional
+    Added to the sum; never widens the result.
+mode : {{"valid", "same", "full"}}, optional
+    Where the kernel may stand: inside x (default, n - k + 1 results), centred on every sample
+    (n), or wherever it meets x (n + k - 1).
+boundary : str or sequence of str, optional
+    What lies beyond an edge, in numpy.pad's words, for all spatial axes or one each: "constant" (default),
+    "edge", "reflect", "symmetric", "wrap".
+fill_value : number, optional
+    The sample beyond a constant edge; exact in x's dtype.
+padding : int, sequence of int or of (before, after), optional
+    Samples to add on each side, instead of `mode`.
+center : int or sequence of int, optional
+    For mode="same": which sample of the dilated kernel, as correlated, lies on the output sample;
+    default k_eff // 2 with k_eff = dilation * (k - 1) + 1.
+stride, dilation : int or sequence of int, optional
+    Steps between results and between kernel taps, in samples.
+groups : int, optional
+    Channel groups of a layer.
+axes : int or sequence of int, optional
+    The axes of x that a filter runs over; default the last {ndim} that are not the channel axis.
+channel_axis : int, optional
+    For a filter: an axis of x to leave alone (-1 for RGB). For a layer: -1 puts channels last.
+conjugate : bool, optional
+    Conjugate the kernel first.
+dtype : dtype, optional
+    Of the result. Default: NumPy's promotion; for integers int32 where no result can pass it,
+    else int64. An integer dtype rounds half to even.
+overflow : {{"saturate", "wrap", "raise"}}, optional
+    What a result outside an explicit integer dtype becomes.
+out : array, optional
+    Where to write; sets the dtype; may overlap x or kernel.
+backend : str or sequence of str, optional
+    Who may compute; default the cheapest that can. See `backends`.
+workers : int, optional
+    Threads to use; default every CPU this process may run on.
+
+Returns
+-------
+array of shape {y_filter} for a filter with mode="valid"
+    In the layout of x, of the library of x.
+
+Raises
+------
+InvalidProblem
+    If the arguments describe no problem; the text carries the values.
+NoBackend
+    If no backend, or not the one asked for, can compute it; the text lists every reason.
+OverflowError
+    If an integer sum may pass int64, or a value does not fit under overflow="raise".
+
+Notes
+-----
+Integers are exact. Error of a direct method: at most gamma(m) * corr(|x|, |kernel|) with m
+taps, gamma(m) = m*u/(1 - m*u), u the unit roundoff of the sum (Higham 2002, Accuracy and
+Stability of Numerical Algorithms, section 3.1); of an FFT method: a constant times
+||x_block||_2 * ||kernel||_2 (Percival 2003, Math. Comp. 72), which `explain` shows.
+NaN and infinity reach exactly the results whose direct sum has them.
+
+Examples
+--------
+>>> import convengine as ce
+{example}
+"""
+
+EXAMPLES = {
+    "corr1d": ">>> ce.corr1d([1, 2, 4, 8], [1, -1])\narray([-1, -2, -4])",
+    "conv1d": '>>> ce.conv1d([1, 2, 3], [0, 1, 0.5], mode="full")\narray([0. , 1. , 2.5, 4. , 1.5])',
+    "corr2d": ">>> ce.corr2d([[0, 1, 2], [3, 4, 5], [6, 7, 8]], [[0, 1], [2, 3]])\narray([[19, 25],\n       [37, 43]])",
+    "conv2d": ">>> ce.conv2d([[0, 1, 2], [3, 4, 5], [6, 7, 8]], [[0, 1], [2, 3]])\narray([[ 5, 11],\n       [23, 29]])",
+    "corr3d": ">>> ce.corr3d([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], [[[1, 1]]])\n"
+    "array([[[ 3],\n        [ 7]],\n       [[11],\n        [15]]])",
+    "conv3d": ">>> ce.conv3d([[[1, 2], [3, 4]]], [[[1, -1]]])\narray([[[1],\n        [1]]])",
+}
+AXES = {1: "W", 2: "H, W", 3: "D, H, W"}
+WIDTHS = {1: "kw", 2: "kh, kw", 3: "kd, kh, kw"}
+
+
+def document(name: str) -> str:
+    """Return the docstring of a public operation."""
+    ndim = int(name[4])
+    flipped = name.startswith("conv")
+    space, widths = AXES[ndim], WIDTHS[ndim]
+    sign = "-" if flipped else "+"
+    results = ", ".join(f"{n} - {k} + 1" for n, k in zip(space.split(", "), widths.split(", "), strict=True))
+    return TEMPLATE.format(
+        verb="Convolve" if flipped else "Cross-correlate",
+        formula=f"y[i] = sum_a kernel[a] * x[i {sign} a]"
+        + (", the kernel flipped along every spatial axis" if flipped else ", what deep learning calls convolution"),
+        ndim=ndim,
+        layer_ndim=ndim + 2,
+        x_filter=f"(..., {space})",
+        x_layer=f"(C_in, {space}) or (N, C_in, {space})",
+        k_filter=f"({widths},)" if ndim == 1 else f"({widths})",
+        k_layer=f"(C_out, C_in/groups, {widths})",
+        k_last=f"({widths}, C_in/groups, C_out)",
+        y_filter=f"(..., {results})",
+        example=EXAMPLES[name],
+    )

@@ -1,0 +1,123 @@
+/* The vector type and the half-precision conversions of the kernels, for GCC and Clang on any CPU.
+ *
+ * One vector type per translation unit, chosen by two macros before the header is included:
+ *
+ *     CE_T             element: float, double, int32_t or int64_t
+ *     CE_VECTOR_BYTES  16, 32 or 64: the widest register of the ISA level that this unit is compiled for
+ *
+ * give ce_vec, CE_LANES, ce_load, ce_store, ce_zero and ce_splat. A ce_vec is an arithmetic type: a + b * c is a vector
+ * FMA where the level has one and -ffp-contract=fast is given; Cython takes it for a number (ctypedef float ce_vec).
+ * Without CE_T there are only the conversions, ce_half_to_float and ce_float_to_half. */
+#ifndef CONVENGINE_VECTOR_H
+#define CONVENGINE_VECTOR_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if !defined(__GNUC__)
+#error "convengine's vector.h needs the vector extensions of GCC or Clang"
+#endif
+
+/* Always inline: a vector that travels through a call may go through memory. */
+#define CE_INLINE static inline __attribute__((always_inline, unused))
+
+#ifdef CE_T
+
+#if !defined(CE_VECTOR_BYTES) || (CE_VECTOR_BYTES != 16 && CE_VECTOR_BYTES != 32 && CE_VECTOR_BYTES != 64)
+#error "with CE_T, define CE_VECTOR_BYTES as 16, 32 or 64 before vector.h is included"
+#endif
+
+/* Aligned as one element, so that a load may start at any; may_alias, so that it may read an array of any type. */
+typedef CE_T ce_vec __attribute__((vector_size(CE_VECTOR_BYTES), aligned(sizeof(CE_T)), may_alias));
+
+#define CE_LANES ((int)(CE_VECTOR_BYTES / sizeof(CE_T)))
+
+CE_INLINE ce_vec ce_load(const CE_T *from) { return *(const ce_vec *)from; }
+
+CE_INLINE void ce_store(CE_T *to, ce_vec value) { *(ce_vec *)to = value; }
+
+CE_INLINE ce_vec ce_zero(void) { return (ce_vec){0}; }
+
+/* x - 0 is x for every x; 0 + x would turn -0.0 into 0.0. The compiler leaves one broadcast. */
+CE_INLINE ce_vec ce_splat(CE_T value) { return value - ce_zero(); }
+
+#endif /* CE_T */
+
+CE_INLINE float ce_float_from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+CE_INLINE uint32_t ce_bits_from_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* A NaN comes out quiet with its payload kept, as the CPU's instruction does, so that levels agree bit for bit. */
+CE_INLINE float ce_half_to_float_portable(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7fff;
+    if (magnitude > 0x7c00) /* NaN */
+        return ce_float_from_bits(sign | 0x7fc00000 | magnitude << 13);
+    if (magnitude == 0x7c00) /* infinity */
+        return ce_float_from_bits(sign | 0x7f800000);
+    if (magnitude < 0x0400) /* zero or subnormal: a multiple of 2^-24, exact in float */
+        return ce_float_from_bits(sign | ce_bits_from_float((float)magnitude * 0x1p-24f));
+    return ce_float_from_bits(sign | ((magnitude << 13) + 0x38000000)); /* the exponent's bias goes from 15 to 127 */
+}
+
+/* Rounds half to even. Needs the default rounding mode, as all of the engine does. */
+CE_INLINE uint16_t ce_float_to_half_portable(float value)
+{
+    uint32_t bits = ce_bits_from_float(value), magnitude = bits & 0x7fffffff;
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    if (magnitude > 0x7f800000) /* NaN */
+        return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+    if (magnitude >= 0x477ff000) /* 65520 lies halfway between the largest half and 2^16: from there on infinity */
+        return (uint16_t)(sign | 0x7c00);
+    if (magnitude < 0x38800000) /* subnormal: a float beside 0.5 has the same steps of 2^-24, so adding 0.5 rounds */
+        return (uint16_t)(sign | (ce_bits_from_float(ce_float_from_bits(magnitude) + 0.5f) - 0x3f000000));
+    magnitude += 0xfff + (magnitude >> 13 & 1);
+    return (uint16_t)(sign | (magnitude - 0x38000000) >> 13);
+}
+
+/* The instructions of F16C. A unit compiled without -mf16c may call them too, from functions with the same target
+ * attribute, once it has asked the CPU. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define CE_TARGET_F16C __attribute__((target("f16c")))
+
+CE_INLINE CE_TARGET_F16C float ce_half_to_float_f16c(uint16_t half)
+{
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+}
+
+CE_INLINE CE_TARGET_F16C uint16_t ce_float_to_half_f16c(float value)
+{
+    return (uint16_t)_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT));
+}
+#endif
+
+CE_INLINE float ce_half_to_float(uint16_t half)
+{
+#if defined(__F16C__) && defined(__x86_64__)
+    return ce_half_to_float_f16c(half);
+#else
+    return ce_half_to_float_portable(half);
+#endif
+}
+
+CE_INLINE uint16_t ce_float_to_half(float value)
+{
+#if defined(__F16C__) && defined(__x86_64__)
+    return ce_float_to_half_f16c(value);
+#else
+    return ce_float_to_half_portable(value);
+#endif
+}
+
+#endif /* CONVENGINE_VECTOR_H */

@@ -1,0 +1,303 @@
+"""Plans and explanations: what would run, and why; a prepared filter to keep; what is installed."""
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convengine import config, registry, select
+from convengine._version import __version__
+from convengine.api import DEFAULTS, OPERATIONS, Call, find
+from convengine.errors import InvalidProblem
+from convengine.native import cpu
+from convengine.plugin import BackendInfo, Offer
+from convengine.problem import Problem
+from convengine.reading import read_array
+from convengine.tables import bytes_text, seconds_text, table
+
+__all__ = ["Explanation", "PlannedFilter", "backends", "explain", "plan", "show_config"]
+
+
+def _operation(name: str) -> tuple[int, bool]:
+    if name not in OPERATIONS:
+        raise InvalidProblem(f"the operation must be one of {', '.join(OPERATIONS)}; got {name!r}")
+    return OPERATIONS[name]
+
+
+def _keywords(given: dict[str, Any]) -> dict[str, Any]:
+    if unknown := [name for name in given if name not in DEFAULTS]:
+        raise TypeError(f"unexpected keyword {unknown[0]!r}; an operation takes {', '.join(DEFAULTS)}")
+    return DEFAULTS | given
+
+
+@dataclass(frozen=True, slots=True)
+class _Like:
+    """Shape and dtype of an x that is not at hand."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+class PlannedFilter:
+    """An operation with its kernel prepared, for arrays of one shape and dtype; thread-safe and picklable.
+
+    Made by `plan`. Attributes `backend` and `method` say what runs.
+    """
+
+    def __init__(self, name: str, x_like: Any, kernel: Any, options: config.Options, keywords: dict[str, Any]) -> None:
+        ndim, flip = _operation(name)
+        self._arguments = (name, _Like(tuple(x_like.shape), np.dtype(x_like.dtype)), kernel, options, keywords)
+        self._call: Call = find(ndim, flip, self._arguments[1], kernel, _keywords(keywords), None, options)
+        if self._call.prepared is not None:
+            candidate = self._call.prepared.decision.chosen  # NoBackend now, not at the first frame
+            self.backend, self.method = candidate.backend, candidate.offer.method
+
+    backend = ""
+    method = ""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that this filter solves."""
+        return self._call.reading.problem
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """Filter x; it must have the planned shape and dtype.
+
+        Parameters
+        ----------
+        x : array
+            Of the planned shape and dtype, any strides.
+        out : array, optional
+            Where to write; of the result's shape and dtype.
+
+        Returns
+        -------
+        array
+            `out`, or a new array.
+
+        Raises
+        ------
+        InvalidProblem
+            If x or out does not match; the text carries both shapes and dtypes.
+        """
+        x = read_array(x, "x")
+        like = self._arguments[1]
+        if x.shape != like.shape or x.dtype != like.dtype.newbyteorder("="):
+            raise InvalidProblem(f"this filter was planned for {like.dtype} {like.shape}; got {x.dtype} {x.shape}; plan another")
+        if out is not None and out.dtype != self.problem.out_dtype:
+            raise InvalidProblem(f"out must be {self.problem.out_dtype}, as planned; got {out.dtype}")
+        return self._call.run(x, out)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PlannedFilter, self._arguments
+
+    def __repr__(self) -> str:
+        return f"<convengine filter: {self.problem}; {self.backend}, {self.method}>"
+
+
+def plan(name: str, x_like: Any, kernel: Any, *, backend: Any = None, workers: int | None = None, **keywords: Any) -> PlannedFilter:
+    """Choose a backend and prepare a kernel once, for many arrays of one shape and dtype.
+
+    Parameters
+    ----------
+    name : {"corr1d", "corr2d", "corr3d", "conv1d", "conv2d", "conv3d"}
+        The operation.
+    x_like : array
+        Anything with the shape and dtype of the arrays to come; its samples are not looked at.
+    kernel : array
+        As for the operation; copied.
+    backend, workers
+        As for the operation.
+    **keywords
+        As for the operation, but `out`, which goes with each call.
+
+    Returns
+    -------
+    PlannedFilter
+        Callable: ``filter(x, out=None)``.
+
+    Raises
+    ------
+    InvalidProblem, NoBackend
+        As the operation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convengine as ce
+    >>> smooth = ce.plan("corr2d", np.empty((4, 4)), np.full((3, 3), 1 / 9), mode="same", boundary="edge")
+    >>> for frame in np.ones((2, 4, 4)):
+    ...     print(smooth(frame).sum().round(6))
+    16.0
+    16.0
+    """
+    return PlannedFilter(name, x_like, kernel, config.current(backend=backend, workers=workers), keywords)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of an explanation."""
+
+    backend: str
+    method: str
+    offer: Offer | None
+    status: str  # "chosen", "possible", or the reason against it
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        offer = self.offer
+        return {
+            "backend": self.backend,
+            "method": self.method,
+            "seconds": offer and offer.seconds,
+            "memory": offer and offer.memory,
+            "error": offer and offer.error,
+            "bound": offer and ("exact" if offer.error == 0 else "normwise" if offer.normwise else "componentwise"),
+            "status": self.status,
+        }
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which backend and method would run a problem, and why not the others; prints as a table."""
+
+    problem: Problem
+    rows: tuple[Row, ...]
+
+    @property
+    def chosen(self) -> Row | None:
+        """The line that would run, or None."""
+        return next((row for row in self.rows if row.status == "chosen"), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"problem": str(self.problem), "candidates": [row.to_dict() for row in self.rows]}
+
+    def __repr__(self) -> str:
+        lines = []
+        for row in self.rows:
+            cells = ["", "", ""]
+            if row.offer is not None:
+                kind = "normwise" if row.offer.normwise else "componentwise"
+                error = "exact" if row.offer.error == 0 else f"{row.offer.error:.2g} {kind}"
+                cells = [seconds_text(row.offer.seconds), bytes_text(row.offer.memory), error]
+            lines.append([row.backend, row.method, *cells, row.status])
+        return f"{self.problem}\n" + table(["backend", "method", "time", "memory", "error bound", ""], lines)
+
+
+def explain(
+    x: Any, kernel: Any, *, op: str | None = None, backend: Any = None, workers: int | None = None, **keywords: Any
+) -> Explanation:
+    """Say which backend and method would compute an operation, at what price, and why not the others.
+
+    Parameters
+    ----------
+    x, kernel
+        As for the operation; x may be anything with a shape and a dtype.
+    op : str, optional
+        "corr2d" and so on. Default: correlation with a filter of the kernel's rank; a kernel of 4 or 5 axes is a layer.
+    backend, workers
+        As for the operation.
+    **keywords
+        As for the operation.
+
+    Returns
+    -------
+    Explanation
+        Prints as a table; `chosen`, `rows`, `to_dict()`.
+
+    Raises
+    ------
+    InvalidProblem
+        As the operation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convengine as ce
+    >>> ce.explain(np.empty((512, 512), np.float32), np.ones((3, 3), np.float32)).chosen.backend
+    'cython'
+    """
+    options = config.current(backend=backend, workers=workers)
+    if op is None:
+        rank = np.ndim(kernel)
+        op = f"corr{rank if rank <= 3 else rank - 2}d"
+    ndim, flip = _operation(op)
+    x = x if hasattr(x, "shape") and hasattr(x, "dtype") else read_array(x, "x")
+    call = find(ndim, flip, x, kernel, _keywords(keywords), None, options)
+    if call.prepared is None:
+        return Explanation(call.reading.problem, ())
+    prepared = call.prepared
+    decision = select.decide(prepared.decision.problem, prepared.facts, options)
+    declined = {(name, method): reason for name, method, reason in prepared.declined}
+    rows = []
+    chosen = False
+    for candidate in decision.candidates:
+        status = declined.get((candidate.backend, candidate.offer.method))
+        if status is None:
+            status, chosen = ("possible", True) if chosen else ("chosen", True)
+        rows.append(Row(candidate.backend, candidate.offer.method, candidate.offer, status))
+    rows += [Row(name, method, None, reason) for name, method, reason in decision.refusals]
+    return Explanation(call.reading.problem, tuple(rows))
+
+
+def backends() -> dict[str, BackendInfo]:
+    """Return every installed backend: usable or why not, version, device, instruction set.
+
+    Returns
+    -------
+    dict of str to BackendInfo
+        By name.
+
+    Examples
+    --------
+    >>> import convengine as ce
+    >>> ce.backends()["cython"].usable
+    True
+    """
+    return {name: registry.info(name) for name in registry.names()}
+
+
+class Config(str):
+    """Text that shows itself unquoted."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def show_config() -> Config:
+    """Return what this installation is, as text: versions, CPU, backends, options, environment.
+
+    Returns
+    -------
+    str
+        Shows itself in an interactive session.
+
+    Examples
+    --------
+    >>> import convengine as ce
+    >>> print(ce.show_config())  # doctest: +ELLIPSIS
+    convengine ...
+    """
+    options = config.current()
+    lines = [
+        f"convengine {__version__}",
+        f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.platform()}",
+        f"CPU {cpu.name()}; levels {', '.join(cpu.levels())}; {cpu.available_workers()} workers",
+        "options " + ", ".join(f"{name}={getattr(options, name)!r}" for name in options.__slots__),
+        "environment "
+        + (", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("CONVENGINE_")) or "-"),
+    ]
+    rows = [
+        [name, "usable" if found.usable else "not usable", found.version, found.device, found.isa, found.reason]
+        for name, found in backends().items()
+    ]
+    return Config("\n".join([*lines, table(["backend", "", "version", "device", "isa", ""], rows)]))

@@ -1,0 +1,246 @@
+"""The immutable question: what is to be computed, its shape arithmetic, what a kernel's values allow.
+
+A Problem holds no samples and is hashable. Shapes stand in canonical axis order, channels
+first: x is (*batch, *spatial) for a filter and (*batch, C_in, *spatial) for a layer; the
+kernel is (*K) or (C_out, C_in/groups, *K). Flip and conjugation have happened: this is
+always correlation.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from convengine.boundary import Boundary
+
+__all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "sum_dtype"]
+
+INT32_MAX = 2**31 - 1
+
+
+def as_counted(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The integer dtype whose range `dtype` has: bool counts as uint8."""
+    return np.dtype(np.uint8) if dtype.kind == "b" else dtype
+
+
+def largest_magnitude(dtype: np.dtype[Any]) -> int:
+    """Largest absolute value of an integer dtype or bool."""
+    info = np.iinfo(as_counted(dtype))
+    return max(abs(int(info.min)), int(info.max))
+
+
+def is_integer(*dtypes: np.dtype[Any]) -> bool:
+    """Whether every dtype is an integer or bool."""
+    return all(dtype.kind in "biu" for dtype in dtypes)
+
+
+def integer_sum_dtype(x: np.dtype[Any], kernel: np.dtype[Any], taps: int) -> np.dtype[Any]:
+    """int32 where `taps` products of these dtypes cannot pass it, else int64."""
+    return np.dtype(np.int32 if largest_magnitude(x) * largest_magnitude(kernel) * taps <= INT32_MAX else np.int64)
+
+
+def sum_dtype(x: np.dtype[Any], kernel: np.dtype[Any], out: np.dtype[Any]) -> np.dtype[Any]:
+    """Floating or complex dtype in which a sum forms: the widest of the three, float16 as float32."""
+    widest = np.result_type(x, kernel, out)
+    return np.dtype(np.float32) if widest == np.float16 else widest
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One correlation problem, without its samples.
+
+    Attributes
+    ----------
+    op : {"forward", "grad_input", "grad_kernel"}
+        What is computed.
+    x_shape, kernel_shape, out_shape : tuple of int
+        In canonical axis order (module docstring).
+    x_dtype, kernel_dtype, out_dtype : numpy.dtype
+        Native byte order.
+    has_bias : bool
+        Whether one number per output channel is added.
+    overflow : {"saturate", "wrap", "raise"}
+        What a rounded value outside an integer out_dtype becomes.
+    pads : tuple of (before, after)
+        Samples added on each side of each spatial axis.
+    boundary : tuple of Boundary
+        The border rule of each spatial axis.
+    fill_value : number
+        The sample beyond a constant border; 0 where no rule is constant.
+    stride, dilation : tuple of int
+        Per spatial axis.
+    groups : int
+        Channel groups of a layer.
+    memory : str
+        Where x lives: "host", "cuda:0", "lazy".
+    """
+
+    op: Literal["forward", "grad_input", "grad_kernel"]
+    x_shape: tuple[int, ...]
+    kernel_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    x_dtype: np.dtype[Any]
+    kernel_dtype: np.dtype[Any]
+    out_dtype: np.dtype[Any]
+    has_bias: bool
+    overflow: str
+    pads: tuple[tuple[int, int], ...]
+    boundary: tuple[Boundary, ...]
+    fill_value: Any
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    memory: str
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.stride)
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether the kernel has channel axes."""
+        return len(self.kernel_shape) == len(self.stride) + 2
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """Sizes of x along the spatial axes."""
+        return self.x_shape[len(self.x_shape) - self.ndim :]
+
+    @property
+    def kernel_spatial(self) -> tuple[int, ...]:
+        """Kernel widths, not dilated."""
+        return self.kernel_shape[len(self.kernel_shape) - self.ndim :]
+
+    @property
+    def out_spatial(self) -> tuple[int, ...]:
+        """Sizes of the output along the spatial axes."""
+        return self.out_shape[len(self.out_shape) - self.ndim :]
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Sizes of the batch axes (for a filter: every axis that is not spatial)."""
+        return self.x_shape[: len(self.x_shape) - self.ndim - self.is_layer]
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """(C_in, C_out); (1, 1) for a filter."""
+        return (self.kernel_shape[1] * self.groups, self.kernel_shape[0]) if self.is_layer else (1, 1)
+
+    @property
+    def taps(self) -> int:
+        """Products in one output sample."""
+        return math.prod(self.kernel_shape[1:] if self.is_layer else self.kernel_shape)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the sum is an exact integer."""
+        return is_integer(self.x_dtype, self.kernel_dtype, self.out_dtype)
+
+    @property
+    def sum_dtype(self) -> np.dtype[Any]:
+        """Dtype in which the sum forms. Integer sums with a bias form in int64."""
+        if self.is_integer:
+            return np.dtype(np.int64) if self.has_bias else integer_sum_dtype(self.x_dtype, self.kernel_dtype, self.taps)
+        return sum_dtype(self.x_dtype, self.kernel_dtype, self.out_dtype)
+
+    @property
+    def multiplications(self) -> int:
+        """Products of the direct sum over all outputs."""
+        return math.prod(self.out_shape) * self.taps
+
+    def __str__(self) -> str:
+        shape = f"{self.x_shape} * {self.kernel_shape}"
+        words = [f"{self.op} corr{self.ndim}d {shape}", str(self.x_dtype)]
+        if self.kernel_dtype != self.x_dtype:
+            words.append(f"by {self.kernel_dtype}")
+        if self.out_dtype != self.x_dtype:
+            words.append(f"to {self.out_dtype}")
+        if any(before or after for before, after in self.pads):
+            words.append("/".join(dict.fromkeys(self.boundary)))
+        words += [f"{name} {value}" for name in ("stride", "dilation") if set(value := getattr(self, name)) != {1}]
+        if self.groups != 1:
+            words.append(f"groups {self.groups}")
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """What the values of a kernel allow; hashable, computed once per kernel content.
+
+    Attributes
+    ----------
+    rank : int
+        Matrix rank of a 2-D filter (1 means separable), 1 for a 1-D filter, 0 where not determined.
+    symmetry : tuple of str
+        Per spatial axis: "even", "odd" or "" under a flip of that axis.
+    box : bool
+        Whether all taps are equal.
+    abs_sum : float or int
+        Largest sum of absolute values over the output channels; an exact int for integers.
+    norm : float
+        Largest 2-norm over the output channels.
+    finite, nonnegative : bool
+        Whether all values are so.
+    smallest : float
+        Smallest absolute value of a tap; SciPy's ndimage drops taps up to 2.2e-16.
+    """
+
+    rank: int
+    symmetry: tuple[str, ...]
+    box: bool
+    abs_sum: float | int
+    norm: float
+    finite: bool
+    nonnegative: bool
+    smallest: float
+
+    @classmethod
+    def of(cls, kernel: np.ndarray[Any, Any], ndim: int) -> "KernelFacts":
+        """Read the facts off a canonical kernel with `ndim` spatial axes."""
+        rows = kernel.reshape(1 if kernel.ndim == ndim else kernel.shape[0], -1)
+        integer = is_integer(kernel.dtype)
+        finite = integer or bool(np.isfinite(rows).all())
+        if integer:
+            magnitudes = [[abs(int(value)) for value in row] for row in rows.tolist()]
+            abs_sum: float | int = max((sum(row) for row in magnitudes), default=0)
+            norm = max((math.sqrt(sum(value * value for value in row)) for row in magnitudes), default=0.0)
+            smallest = float(min((min(row, default=0) for row in magnitudes), default=0))
+        else:
+            wide = np.abs(rows.astype(np.complex128 if kernel.dtype.kind == "c" else np.float64, copy=False))
+            with np.errstate(over="ignore", invalid="ignore"):
+                abs_sum = float(wide.sum(axis=1).max(initial=0.0))
+                scale = float(wide.max(initial=0.0)) or 1.0
+                norm = scale * float(np.sqrt(np.square(wide / scale).sum(axis=1)).max(initial=0.0))
+            smallest = float(wide.min()) if wide.size else 0.0
+        return cls(
+            rank=_rank(kernel) if finite and kernel.ndim == ndim else 0,
+            symmetry=tuple(_symmetry(kernel, axis - ndim) for axis in range(ndim)),
+            box=bool(kernel.size and (kernel == kernel.flat[0]).all()),
+            abs_sum=abs_sum,
+            norm=norm,
+            finite=finite,
+            nonnegative=kernel.dtype.kind in "bu" or (kernel.dtype.kind != "c" and bool((kernel >= 0).all())),
+            smallest=smallest,
+        )
+
+
+RANK_LIMIT = 256  # a wider kernel's SVD would cost more than it could tell
+
+
+def _rank(kernel: np.ndarray[Any, Any]) -> int:
+    if kernel.ndim != 2:
+        return 1 if kernel.ndim == 1 else 0
+    if max(kernel.shape) > RANK_LIMIT:
+        return 0
+    return int(np.linalg.matrix_rank(kernel.astype(np.complex128 if kernel.dtype.kind == "c" else np.float64)))
+
+
+def _symmetry(kernel: np.ndarray[Any, Any], axis: int) -> str:
+    flipped = np.flip(kernel, axis)
+    if np.array_equal(flipped, kernel):
+        return "even"
+    if kernel.dtype.kind not in "bu" and np.array_equal(-flipped, kernel):
+        return "odd"
+    return ""

@@ -1,0 +1,546 @@
+"""The shared compiled parts: CPU test and ISA levels, vector.h with its half precision, the thread pool, scratch."""
+
+import ctypes
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pytest
+
+from convengine import native
+from convengine.native import cpu, pool
+
+# Python 3.12 and later warn of any fork beside threads; that it is safe with the pool's is what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .*is multi-threaded:DeprecationWarning")
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or limits memory as Linux does")
+
+
+# ---- the CPU
+
+
+@linux
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the levels of x86-64")
+def test_levels_agree_with_the_flags_that_the_system_reports() -> None:
+    flags = set(next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("flags")).split())
+    v3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"} <= flags
+    v4 = v3 and {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags
+    assert cpu.levels() == ("avx512",) * v4 + ("avx2",) * v3 + ("baseline",)
+
+
+def test_levels_end_with_the_one_that_every_cpu_of_the_kind_has() -> None:
+    assert cpu.levels()[-1] == ("arm64" if platform.machine() in ("aarch64", "arm64") else "baseline")
+
+
+def test_the_cpu_has_a_name() -> None:
+    assert cpu.name() == cpu.name().strip() != ""
+
+
+@pytest.mark.parametrize("setting", ["1", "1,4", " 1 "])
+def test_available_workers_obeys_the_omp_limit(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    assert cpu.available_workers() == 1
+
+
+@pytest.mark.parametrize("setting", ["", "0", "-1", "many", "1.5", ",1", "100000"])
+def test_available_workers_ignores_an_omp_limit_that_sets_none(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cpus = cpu.available_workers()
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    assert cpu.available_workers() == cpus
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity masks")
+def test_available_workers_follows_the_affinity_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = os.sched_getaffinity(0)
+    assert cpu.available_workers() == len(before)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cpu.available_workers() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.fixture
+def middling_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(cpu, "levels", lambda: ("avx2", "baseline"))
+    monkeypatch.delenv("CONVENGINE_ISA", raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("compiled", [("avx512", "avx2", "baseline"), ("baseline", "avx2")])
+@pytest.mark.usefixtures("middling_cpu")
+def test_isa_level_is_the_best_that_is_compiled_and_runs(compiled: tuple[str, ...]) -> None:
+    assert native.isa_level(compiled) == "avx2"
+    assert native.isa_level([level for level in compiled if level != "avx2"]) == "baseline"
+
+
+def test_the_environment_forces_a_level_at_each_call(middling_cpu: pytest.MonkeyPatch) -> None:
+    for level in ("baseline", "avx2", "baseline"):
+        middling_cpu.setenv("CONVENGINE_ISA", level)
+        assert native.isa_level(["avx512", "avx2", "baseline"]) == level
+    middling_cpu.setenv("CONVENGINE_ISA", "")
+    assert native.isa_level(["avx512", "avx2", "baseline"]) == "avx2"
+
+
+@pytest.mark.parametrize(("asked", "compiled", "usable"), [
+    pytest.param("sse9", "avx2, baseline", "avx2 or baseline", id="unknown"),
+    pytest.param("avx512", "avx512, avx2", "avx2", id="not this CPU's"),
+    pytest.param("avx2", "avx512, baseline", "baseline", id="not compiled"),
+])
+def test_a_forced_level_that_cannot_run_is_an_error(
+    middling_cpu: pytest.MonkeyPatch, asked: str, compiled: str, usable: str
+) -> None:
+    middling_cpu.setenv("CONVENGINE_ISA", asked)
+    with pytest.raises(RuntimeError) as caught:
+        native.isa_level(compiled.split(", "))
+    assert str(caught.value) == (
+        f"CONVENGINE_ISA needs a compiled level that this CPU runs; got {asked!r}; "
+        f"this CPU runs avx2, baseline; compiled are {compiled}; set it to {usable}, or unset it"
+    )
+
+
+@pytest.mark.parametrize(("compiled", "shown"), [((), "none"), (("avx512", "arm64"), "avx512, arm64")])
+@pytest.mark.usefixtures("middling_cpu")
+def test_no_usable_level_is_an_error(compiled: tuple[str, ...], shown: str) -> None:
+    with pytest.raises(RuntimeError, match=f"this CPU runs avx2, baseline; compiled are {shown}; build it on"):
+        native.isa_level(compiled)
+
+
+# ---- vector.h
+
+
+@pytest.fixture(params=["portable", "f16c"])
+def route(request: pytest.FixtureRequest) -> str:
+    if request.param not in cpu._half_routes():
+        pytest.skip(f"this CPU has no {request.param} instructions")
+    return str(request.param)
+
+
+def test_every_half_becomes_the_float_that_numpy_gives(route: str) -> None:
+    halves = np.arange(2**16, dtype=np.uint16)
+    got = np.array([cpu._half_to_float(half, route) for half in halves.tolist()], np.uint32)
+    want = halves.view(np.float16).astype(np.float32)
+    number = ~np.isnan(want)
+    np.testing.assert_array_equal(got[number], want.view(np.uint32)[number])
+    # A NaN keeps its sign and payload, and is quiet.
+    payload = halves[~number].astype(np.uint32)
+    np.testing.assert_array_equal(got[~number], (payload & 0x8000) << 16 | 0x7FC00000 | (payload & 0x3FF) << 13)
+
+
+def test_floats_become_the_halves_that_numpy_gives(route: str) -> None:
+    exact = np.arange(0x7C01, dtype=np.uint16).view(np.float16).astype(np.float32)
+    exact[-1] = 65536  # where the half after the largest would lie
+    ties = (exact[1:] + exact[:-1]) / 2
+    smallest = np.float32(2) ** -149
+    corner = np.array([0, smallest, 2**-25, 65519.996, 65520, 3e38, np.inf, 2**-126, 1.1754942e-38], np.float32)
+    drawn = np.random.default_rng(0).integers(0, 2**32, 60_000, dtype=np.uint32).view(np.float32)
+    x = np.concatenate([exact, ties, np.nextafter(ties, 0), np.nextafter(ties, np.float32(np.inf)), corner, drawn])
+    bits = x.view(np.uint32)
+    bits[::2] ^= 0x80000000
+    got = np.array([cpu._float_to_half(value, route) for value in bits.tolist()], np.uint16)
+    with np.errstate(over="ignore", under="ignore"):
+        want = x.astype(np.float16)
+    number = ~np.isnan(want)
+    np.testing.assert_array_equal(got[number], want.view(np.uint16)[number])
+    payload = bits[~number]
+    np.testing.assert_array_equal(got[~number], payload >> 16 & 0x8000 | 0x7E00 | payload >> 13 & 0x3FF)
+
+
+def test_an_unknown_route_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"one of \('portable'.*got 'sse'"):
+        cpu._half_to_float(0, "sse")
+    with pytest.raises(ValueError, match=r"one of \('portable'.*got 'sse'"):
+        cpu._float_to_half(0, "sse")
+
+
+VECTOR_PROGRAM = """
+#include "vector.h"
+int main(void)
+{
+    CE_T x[2 * CE_LANES + 1], out[CE_LANES + 2];
+    for (int i = 0; i < 2 * CE_LANES + 1; i++)
+        x[i] = (CE_T)(i + 1);
+    for (int i = 0; i < CE_LANES + 2; i++)
+        out[i] = -1;
+    ce_store(out + 1, ce_load(x + 1) * ce_splat(3) + ce_zero()); /* x + 1 and out + 1 lie on no vector's boundary */
+    if (CE_LANES * sizeof(CE_T) != CE_VECTOR_BYTES || out[0] != -1 || out[CE_LANES + 1] != -1)
+        return 1;
+    for (int i = 0; i < CE_LANES; i++)
+        if (out[i + 1] != 3 * x[i + 1])
+            return 2;
+    ce_store(out, ce_splat((CE_T)-0.0));
+    const CE_T zero = (CE_T)-0.0;
+    for (int i = 0; i < CE_LANES; i++)
+        if (memcmp(out + i, &zero, sizeof zero))
+            return 3;
+    return ce_float_to_half(ce_half_to_float(0x3555)) == 0x3555 ? 0 : 4;
+}
+"""
+
+
+@pytest.mark.parametrize(("element", "bytes_"), [("float", 16), ("float", 32), ("float", 64), ("double", 64),
+                                                 ("int32_t", 32), ("int64_t", 16)])
+def test_a_plugin_compiles_against_the_header(tmp_path: Path, element: str, bytes_: int) -> None:
+    # Wider vectors than the CPU's are split by the compiler, so every width runs everywhere.
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"the compiler {compiler[0]} is not installed")
+    source, program = tmp_path / "vector.c", tmp_path / "vector"
+    source.write_text(VECTOR_PROGRAM)
+    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", f"-DCE_T={element}", f"-DCE_VECTOR_BYTES={bytes_}"]
+    subprocess.run([*compiler, *flags, f"-I{native.include()}", str(source), "-o", str(program)], check=True)
+    assert subprocess.run([str(program)], check=False).returncode == 0
+
+
+def test_the_include_folder_serves_plugins() -> None:
+    folder = Path(native.include())
+    assert folder.is_absolute()
+    assert (folder / "vector.h").is_file()
+    assert (folder / "pool.pxd").is_file()
+
+
+# ---- the pool
+
+
+def exercise(items: int, workers: int, milliseconds: float = 0.0, inner: int = 0) -> set[int]:
+    """Run a region, prove that it kept its contract, and tell which workers took part."""
+    counts, seen, clashes, inner_runs = pool._exercise(items, workers, milliseconds, inner=inner)
+    assert counts == b"\1" * items
+    assert clashes == 0
+    assert inner_runs == items * inner
+    assert set(seen) <= set(range(max(workers, 1)))
+    return set(seen)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether the condition comes true within ten seconds, however busy the machine is."""
+    end = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def in_child(action: Callable[[], None]) -> None:
+    """Run an action in a forked child, and fail if it fails or hangs there."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            action()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    ends: list[int] = []
+
+    def ended() -> bool:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        ends.extend([status] if done else [])
+        return bool(done)
+
+    if not eventually(ended):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        pytest.fail("the child hung")
+    assert os.waitstatus_to_exitcode(ends[0]) == 0
+
+
+@contextmanager
+def busy_pool() -> Iterator[None]:
+    """Have another thread in a region of its own for as long as the block runs."""
+    counts = bytearray(300)
+    with ThreadPoolExecutor(1) as executor:
+        region = executor.submit(pool._exercise, len(counts), 3, 5.0, counts=counts)
+        assert eventually(lambda: counts[10] == 1)
+        yield
+        assert counts[-1] == 0, "the region ended before the block did, which therefore proved nothing"
+        assert region.result()[0] == b"\1" * len(counts)
+
+
+@pytest.mark.parametrize(
+    ("items", "workers"), [(0, 4), (1, 4), (2, 4), (7, 1), (3, 8), (1000, 2), (5000, 5), (5, 0), (5, -3)]
+)
+def test_each_item_runs_once(items: int, workers: int) -> None:
+    for _ in range(5):
+        exercise(items, workers)
+
+
+def test_a_record_of_the_wrong_length_is_an_error() -> None:
+    with pytest.raises(ValueError, match="one byte for each of 5 items; got 4"):
+        pool._exercise(5, 2, counts=bytearray(4))
+
+
+def test_threads_are_hired_when_a_region_asks_for_them() -> None:
+    def sizes() -> None:
+        assert pool.size() == 0  # a child of a fork has none
+        exercise(1, 8)
+        exercise(9, 1)
+        assert pool.size() == 0
+        exercise(3, 9)
+        assert pool.size() == 2
+        exercise(50, 2)
+        assert pool.size() == 2
+        exercise(50, 6)
+        assert pool.size() == 5
+
+    in_child(sizes)
+
+
+def test_all_workers_take_part_also_after_a_sleep() -> None:
+    def all_take_part(workers: int) -> bool:
+        return exercise(60, workers, 1.0) == set(range(workers))
+
+    for pause in (0, 0.02):
+        time.sleep(pause)
+        for workers in (2, 3, 7):
+            assert eventually(partial(all_take_part, workers))
+
+
+def test_a_nested_region_runs_on_its_caller() -> None:
+    for workers in (1, 2, 5):
+        exercise(40, workers, 0.1, inner=10)
+
+
+def test_a_region_beside_another_runs_on_its_caller() -> None:
+    with busy_pool():
+        for _ in range(10):
+            assert exercise(5, 3, 0.1) == {0}
+
+
+def test_many_threads_may_call_at_once() -> None:
+    def calls() -> None:
+        for items in range(40):
+            exercise(items, 3, inner=items % 3)
+
+    with ThreadPoolExecutor(6) as executor:
+        for future in [executor.submit(calls) for _ in range(6)]:
+            future.result()
+
+
+class Alarm(Exception):
+    pass
+
+
+def ring(_number: int, _frame: FrameType | None) -> None:
+    raise Alarm
+
+
+@contextmanager
+def alarm(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Send this process one signal in a few hundredths of a second."""
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.03)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_a_signal_handler_that_raises_stops_the_region(workers: int) -> None:
+    counts = bytearray(5000)
+    with alarm(ring), pytest.raises(Alarm):
+        pool._exercise(len(counts), workers, 1.0, counts=counts)
+    left = bytes(counts)
+    assert 0 < sum(left) < len(left)
+    time.sleep(0.01)
+    assert bytes(counts) == left, "items ran on after the call had returned"
+    exercise(100, workers, 0.1)
+
+
+def test_a_signal_stops_a_region_that_found_the_pool_busy() -> None:
+    counts = bytearray(5000)
+    with busy_pool(), alarm(ring), pytest.raises(Alarm):
+        pool._exercise(len(counts), 3, 1.0, counts=counts)
+    assert 0 < sum(counts) < len(counts)
+
+
+def test_a_signal_handler_that_returns_does_not_disturb_the_region() -> None:
+    heard = []
+    with alarm(lambda number, _frame: heard.append((number, exercise(20, 3)))):
+        exercise(300, 3, 1.0)
+    assert heard == [(signal.SIGALRM, {0})]  # and a region that the handler starts is a nested one
+
+
+def test_control_c_stops_a_region() -> None:
+    def interrupted() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Timer(0.03, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            pool._exercise(20_000, 3, 1.0)
+
+    in_child(interrupted)
+
+
+def test_a_region_outside_the_main_thread_leaves_signals_to_it() -> None:
+    heard: list[int] = []
+    with ThreadPoolExecutor(1) as executor, alarm(lambda number, _frame: heard.append(number)):
+        executor.submit(exercise, 200, 3, 1.0).result()
+        assert eventually(lambda: heard == [signal.SIGALRM])
+
+
+def fork_and_exercise() -> None:
+    assert pool.size() == 0
+    exercise(50, 3, 0.1)
+    assert pool.size() == 2
+
+
+def test_a_forked_child_hires_its_own_threads() -> None:
+    exercise(50, 3, 0.1)
+    for _ in range(5):
+        in_child(fork_and_exercise)
+    exercise(50, 3, 0.1)
+
+
+def test_a_child_forked_during_a_region_is_free_to_compute() -> None:
+    with busy_pool():
+        for _ in range(5):
+            in_child(fork_and_exercise)
+
+
+def test_a_grandchild_may_compute_too() -> None:
+    def child() -> None:
+        fork_and_exercise()
+        in_child(fork_and_exercise)
+        with busy_pool():
+            in_child(fork_and_exercise)
+        exercise(50, 3, 0.1)
+
+    exercise(50, 3, 0.1)
+    in_child(child)
+
+
+def test_a_fork_inside_a_region_is_an_error_in_the_child_alone() -> None:
+    def child() -> None:
+        forked: list[int] = []
+        with alarm(lambda _number, _frame: forked.append(os.fork())):
+            try:
+                exercise(300, 3, 1.0)
+            except RuntimeError as error:
+                assert forked == [0]
+                assert "this process was forked, by a signal handler" in str(error)
+                fork_and_exercise()
+                os._exit(0)
+        assert forked != [0]
+        assert os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]) == 0
+
+    in_child(child)
+
+
+@linux
+def test_a_region_goes_on_when_the_system_gives_no_more_threads() -> None:
+    if "/libasan" in Path("/proc/self/maps").read_text():
+        pytest.skip("a process under AddressSanitizer can't live within a limit on address space")
+
+    def starved() -> None:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 2**22
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        exercise(500, 200, 0.1)
+        assert pool.size() < 199  # each thread's stack needs megabytes
+
+    in_child(starved)
+
+
+def helpers() -> dict[str, str]:
+    """The status of each thread of this process but the calling one, as Linux shows it."""
+    tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(threading.get_native_id())]
+    return {task.name: (task / "status").read_text() for task in tasks}
+
+
+@linux
+def test_idle_helpers_sleep_and_signals_never_reach_them() -> None:
+    def child() -> None:
+        exercise(50, 4, 0.1)
+        assert len(helpers()) == 3
+        assert eventually(lambda: all("State:\tS" in status for status in helpers().values()))
+        for status in helpers().values():
+            blocked = int(next(x for x in status.splitlines() if x.startswith("SigBlk")).split()[1], 16)
+            for number in (signal.SIGINT, signal.SIGALRM, signal.SIGTERM, signal.SIGCHLD):
+                assert blocked >> (number - 1) & 1
+
+    in_child(child)
+
+
+# ---- scratch memory
+
+
+def test_scratch_is_aligned_kept_and_grown() -> None:
+    def scratches() -> None:
+        small = pool._scratch(1000)
+        assert small % 64 == 0
+        ctypes.memset(small, 1, 1000)
+        assert pool._scratch(10) == pool._scratch(0) == pool._scratch(1000) == small
+        large = pool._scratch(1 << 20)
+        assert large % 64 == 0
+        ctypes.memset(large, 1, 1 << 20)
+        assert pool._scratch(1000) == large
+
+    with ThreadPoolExecutor(1) as executor:  # a thread that has none yet
+        executor.submit(scratches).result()
+
+
+def test_scratch_of_no_bytes_is_not_the_sign_of_no_memory() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(pool._scratch, 0).result() != 0
+
+
+@pytest.mark.parametrize("bytes_", [2**62, 2**64 - 1])
+def test_scratch_tells_when_there_is_no_memory(bytes_: int) -> None:
+    assert pool._scratch(bytes_) == 0
+    address = pool._scratch(100)
+    assert address != 0
+    ctypes.memset(address, 1, 100)
+
+
+def test_each_thread_has_its_own_scratch() -> None:
+    together = threading.Barrier(4)
+
+    def address() -> int:
+        together.wait(10)
+        mine = pool._scratch(100)
+        together.wait(10)
+        return mine
+
+    with ThreadPoolExecutor(4) as executor:
+        assert len({future.result() for future in [executor.submit(address) for _ in range(4)]}) == 4
+
+
+@linux
+def test_scratch_is_freed_when_its_thread_ends() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def touch() -> None:
+        ctypes.memset(pool._scratch(1 << 24), 1, 1 << 24)
+
+    before = resident()
+    for _ in range(16):
+        thread = threading.Thread(target=touch)
+        thread.start()
+        thread.join()
+    assert resident() - before < 4 << 24
