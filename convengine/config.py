@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from convengine.errors import InvalidProblem
@@ -101,14 +102,21 @@ CHECKS: dict[str, Any] = {
 }
 ENVIRONMENT = {f"CONVENGINE_{name.upper()}": name for name in CHECKS}
 
-_process = Options()
-_context: ContextVar[Options] = ContextVar("convengine_options", default=Options())  # noqa: B039  # frozen: no shared state
+DEFAULT = Options()
+_process = DEFAULT
+_context: ContextVar[Options] = ContextVar("convengine_options", default=DEFAULT)
+_environment_names = tuple(ENVIRONMENT)
+# os.environ encodes every key at every look-up, which would cost more than a small call; the mapping under it does not.
+_raw_environment = getattr(os.environ, "_data", os.environ)
+_raw_names = tuple(map(getattr(os.environ, "encodekey", str), ENVIRONMENT)) if _raw_environment is not os.environ else _environment_names
 
 
-def _environment() -> Options:
-    said = {}
-    for variable, name in ENVIRONMENT.items():
-        if value := os.environ.get(variable):
+@lru_cache(maxsize=64)
+def _environment(values: tuple[str | None, ...]) -> Options:
+    said: dict[str, Any] = {}
+    for variable, value in zip(_environment_names, values, strict=True):
+        if value:
+            name = ENVIRONMENT[variable]
             try:
                 said[name] = CHECKS[name](tuple(value.split(",")) if name == "backend" else value)
             except InvalidProblem as error:
@@ -116,18 +124,28 @@ def _environment() -> Options:
     return Options(**said)
 
 
-def current(**keywords: Any) -> Options:
-    """Return the options in force: keywords that are not None beat the context, it the process, it the environment."""
-    layers = (Options().updated(**keywords), _context.get(), _process, _environment())
-    return Options(
-        **{
-            field.name: next(
-                (value for layer in layers if (value := getattr(layer, field.name)) is not None),
-                None,
-            )
-            for field in fields(Options)
-        }
-    )
+@lru_cache(maxsize=256)
+def _merged(*layers: Options) -> Options:
+    said = {}
+    for name in CHECKS:
+        values = (getattr(layer, name) for layer in layers)
+        said[name] = next((value for value in values if value is not None), None)
+    return Options(**said)
+
+
+def current(*, backend: Any = None, workers: Any = None) -> Options:
+    """Return the options in force: keywords beat the context, the context the process, the process the environment."""
+    context = _context.get()
+    environment = DEFAULT
+    if any(map(_raw_environment.get, _raw_names)):
+        environment = _environment(tuple(map(os.environ.get, _environment_names)))
+    if backend is None and workers is None:
+        if context is DEFAULT and _process is DEFAULT:
+            return environment
+        keywords = DEFAULT
+    else:
+        keywords = DEFAULT.updated(backend=backend, workers=workers)
+    return _merged(keywords, context, _process, environment)
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:

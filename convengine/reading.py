@@ -15,6 +15,7 @@ from convengine.problem import Problem, integer_sum_dtype, is_integer, sum_dtype
 __all__ = ["Reading", "read", "read_array", "read_kernel"]
 
 FLOATS = ("float16", "float32", "float64", "complex64", "complex128")
+READY = frozenset(map(np.dtype, "?bhilBHIL" + "efdFD")) | frozenset(map(np.dtype, "qQ"))  # native, as they are
 ELSEWHERE = ("torch", "jax", "jaxlib", "dask", "xarray", "tensorflow", "pandas")  # libraries whose arrays must not turn into NumPy's unasked
 
 
@@ -32,6 +33,8 @@ class Reading:
 
 def read_array(value: Any, name: str) -> Any:
     """Return an array of a supported dtype in native byte order: NumPy's, or a device array as it is."""
+    if type(value) is np.ndarray and value.dtype in READY and value.flags.aligned:
+        return value
     library = type(value).__module__.partition(".")[0]
     if library in ELSEWHERE:
         raise InvalidProblem(f"{name} is a {library} {type(value).__name__}, which is not supported; pass a NumPy array")

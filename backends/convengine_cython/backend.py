@@ -85,7 +85,7 @@ class DirectPlan:
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
         """Pack the kernel for the register tiles."""
         problem = self.problem
-        promote = problem.x_dtype.kind != "c" and kernel.dtype.kind == "c" and not np.isfinite(kernel).all()
+        promote = problem.sum_dtype.kind == "c" and problem.x_dtype.kind != "c" and not np.isfinite(kernel).all()
         if promote:  # 0 * inf of the promoted product is NaN, which a real x could not show
             problem = replace(problem, x_dtype=problem.sum_dtype)
         module = import_module(f"convengine_cython.kernels_{self.level}_{element(problem.sum_dtype).str[1:]}")

@@ -105,7 +105,7 @@ def _largest(problem: Problem) -> int:
 def _integer_error(problem: Problem, facts: KernelFacts, tiling: Tiling) -> float:
     """Proven error before rounding, of samples as large as their dtype allows."""
     index = (0,) * problem.ndim  # the first tile holds as many samples as any
-    samples = math.prod(stop - start for start, stop, _, _ in tiling.extent(problem, index))
+    samples = math.prod(stop - start for start, stop in tiling.reads(problem, index))
     per_group = problem.channels[0] // problem.groups
     norm = _largest(problem) * math.sqrt(samples * per_group)
     return error_factor(tiling.size, per_group, np.dtype(np.float64)) * norm * facts.norm

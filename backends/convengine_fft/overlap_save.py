@@ -7,7 +7,7 @@ treats the B tiles apart.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,7 +70,9 @@ class TiledFilter:
         most = self.tiling.batch(problem, workers())
         groups, _, channels = self.kernel.shape[:3]
         tiles = np.zeros((most, groups, channels, *self.tiling.tile), compute_dtype(problem))
-        jobs: Iterator[Job] = product(np.ndindex(*problem.batch), np.ndindex(*self.tiling.counts))
+        jobs: Iterator[Job] = (
+            (image, index) for image in np.ndindex(*problem.batch) for index in np.ndindex(*self.tiling.counts)
+        )
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # infinite and NaN results are results
             while batch := list(islice(jobs, most)):
                 self._run(x, out, batch, tiles[: len(batch)])
@@ -91,28 +93,30 @@ class TiledFilter:
 
     def _load(self, image: Array, index: tuple[int, ...], tile: Array) -> None:
         """Copy the samples of one tile, borders as the rules say, zeros beyond them."""
-        problem = self.problem
-        extent = list(self.tiling.extent(problem, index))
-        inside = [start >= 0 and stop <= n for (start, stop, _, _), n in zip(extent, problem.spatial, strict=True)]
-        # Axes that touch no border are sliced first, so that a border copies no more than this tile's samples.
-        cuts = [slice(start, stop) if within else slice(None) for (start, stop, _, _), within in zip(extent, inside, strict=True)]
-        starts = [0 if within else start for (start, _, _, _), within in zip(extent, inside, strict=True)]
-        lengths = [stop - start for start, stop, _, _ in extent]
-        stops = [start + length for start, length in zip(starts, lengths, strict=True)]
+        problem, reads = self.problem, self.tiling.reads(self.problem, index)
+        # Axes that touch no border are cut first, so that a border copies no more than this tile's samples.
+        cuts = [
+            slice(start, stop) if start >= 0 and stop <= n else slice(None)
+            for (start, stop), n in zip(reads, problem.spatial, strict=True)
+        ]
+        starts = [start - (cut.start or 0) for (start, _), cut in zip(reads, cuts, strict=True)]
+        stops = [stop - (cut.start or 0) for (_, stop), cut in zip(reads, cuts, strict=True)]
         samples = window(image[(..., *cuts)], starts, stops, problem.boundary, problem.fill_value)
-        if tuple(lengths) != self.tiling.tile:
+        corner: Any = (..., *(slice(stop - start) for start, stop in reads))
+        if samples.shape[-problem.ndim :] != self.tiling.tile:
             tile[...] = 0
-        tile.reshape(-1, *self.tiling.tile)[(..., *map(slice, lengths))] = samples
+        tile.reshape(-1, *self.tiling.tile)[corner] = samples
 
     def _store(self, block: Array, index: tuple[int, ...], image: Array) -> None:
         """Write the outputs of one tile, every stride-th of its right ones."""
-        problem = self.problem
-        extent = list(self.tiling.extent(problem, index))
-        right = (slice(0, (last - first) * step, step) for (_, _, first, last), step in zip(extent, problem.stride, strict=True))
-        total = block.reshape(-1, *self.tiling.tile)[(slice(None) if problem.is_layer else 0, *right)]
+        problem, writes = self.problem, self.tiling.writes(self.problem, index)
+        right = (slice(0, (b - a) * step, step) for (a, b), step in zip(writes, problem.stride, strict=True))
+        channels: Any = slice(None) if problem.is_layer else 0
+        total = block.reshape(-1, *self.tiling.tile)[(channels, *right)]
         if problem.is_integer:
             total = np.rint(total).astype(problem.sum_dtype)  # exact: the offer proved an error below 0.5
-        finish(problem, total, self.bias, image[(..., *(slice(first, last) for _, _, first, last in extent))])
+        here: Any = (..., *(slice(a, b) for a, b in writes))
+        finish(problem, total, self.bias, image[here])
 
 
 def multiply(tiles: Array, kernel: Array) -> Array:
@@ -142,7 +146,7 @@ def peaks_of(blocks: Array) -> Array:
 
 
 def take_broken(tiles: Array, peaks: Array) -> dict[int, Array]:
-    """Zero what is not finite in tiles, and correct their peaks; return the tiles that held it as they were, by number."""
+    """Zero what is not finite in tiles, and correct their peaks; return copies of the tiles that held it, by number."""
     broken = {int(b): tiles[b].copy() for b in np.flatnonzero(~np.isfinite(peaks).all(axis=1))}
     for b in broken:
         parts = as_real(tiles[b])

@@ -6,7 +6,6 @@ alone, so that neither workers nor batch change a bit of the result.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -17,9 +16,9 @@ from convengine.problem import Problem
 
 __all__ = ["Tiling", "candidates", "compute_dtype", "error_factor"]
 
-# Seconds, measured in one thread on 2 cores of AMD Zen 4, 2026-11: `timeit` of scipy.fft.rfftn, fftn, irfftn, ifftn and
-# numpy.multiply over batches of 0.5 MB, and of whole filters of 16^2 to 1024^2 and 2e6 samples. Rough: other programs ran
-# beside, and whole filters took 0.6 to 1.4 times what these constants say.
+# Seconds, measured in one thread on 2 cores of AMD Zen 4, 2026-11, by `timeit` of scipy.fft.rfftn, fftn, irfftn, ifftn
+# and numpy.multiply over batches of 0.5 MB, and of whole filters over 16^2 to 1024^2 and 2e6 samples. Rough: other
+# programs ran beside, and whole filters took 0.6 to 1.4 times what these constants say.
 TRANSFORM = 0.04e-9  # per byte of a sample and N log2 N: 0.13-0.20 ns float32, 0.19-0.31 float64, 0.25-0.5 complex64
 MULTIPLY = 0.1e-9  # per byte of a sample of N: one product of two spectra, added to the sum over channels
 TOUCH = 0.25e-9  # per byte of a sample of N: copied in, searched for its peak, copied out
@@ -65,17 +64,18 @@ class Tiling:
         """Samples of one tile and channel."""
         return math.prod(self.tile)
 
-    def extent(self, problem: Problem, index: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
-        """Per axis of the tile at `index`: first and last + 1 of its samples (0 is x's first) and of its outputs."""
-        for i, most, n, step, width, (before, _) in zip(
-            index, self.outputs, problem.out_spatial, problem.stride, _widths(problem), problem.pads, strict=True
-        ):
-            first, last = i * most, min((i + 1) * most, n)
-            start = first * step - before
-            yield start, start + (last - first - 1) * step + width, first, last
+    def writes(self, problem: Problem, index: tuple[int, ...]) -> list[tuple[int, int]]:
+        """First and last + 1 output of the tile at `index`, per axis."""
+        axes = zip(index, self.outputs, problem.out_spatial, strict=True)
+        return [(i * most, min((i + 1) * most, n)) for i, most, n in axes]
+
+    def reads(self, problem: Problem, index: tuple[int, ...]) -> list[tuple[int, int]]:
+        """First and last + 1 sample that these outputs need, per axis; 0 is the first of x, before it lies the pad."""
+        axes = zip(self.writes(problem, index), problem.stride, _widths(problem), problem.pads, strict=True)
+        return [(first * s - before, (last - 1) * s + width - before) for (first, last), s, width, (before, _) in axes]
 
     def tile_bytes(self, problem: Problem) -> int:
-        """Working memory of one tile: samples, their copy if not finite, spectra; sums, products, transforms of sums."""
+        """Working memory of one tile: samples, their copy if not finite, spectra; sums, products, their transforms."""
         channels_in, channels_out = problem.channels
         return (3 * channels_in + 4 * channels_out) * self.size * compute_dtype(problem).itemsize
 
@@ -91,11 +91,8 @@ class Tiling:
 
     def memory(self, problem: Problem, workers: int) -> int:
         """Bytes beside x and out: kernel, one batch of tiles, and a tile's repair where x is not finite."""
-        channels_in, channels_out = problem.channels
-        repair = 0
-        if problem.sum_dtype.kind in "fc":  # masks and their spectra in float64, real and imaginary part apart
-            parts = 2 if problem.sum_dtype.kind == "c" else 1
-            repair = 8 * self.size * (9 * parts * channels_in + 8 * problem.groups)
+        parts = {"i": 0, "f": 1, "c": 2}[problem.sum_dtype.kind]  # real parts of a sample that may not be finite
+        repair = 8 * self.size * (9 * parts * problem.channels[0] + 8 * problem.groups)  # masks, spectra, counts
         return self.spectrum_bytes(problem) + self.batch(problem, workers) * self.tile_bytes(problem) + repair
 
     def seconds(self, problem: Problem, images: int, workers: int) -> float:

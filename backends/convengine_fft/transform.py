@@ -57,8 +57,8 @@ class Transform:
         """Spectra that correlate: of (..., *K), dilated, in the tile's corner, time reversed."""
         placed = np.zeros((*taps.shape[: taps.ndim - len(self.tile)], *self.tile), taps.dtype)
         widths = taps.shape[taps.ndim - len(self.tile) :]
-        comb = (slice(0, d * (k - 1) + 1, d) for d, k in zip(self.dilation, widths, strict=True))
-        placed[(..., *comb)] = taps.conj()
+        comb: Any = (..., *(slice(0, d * (k - 1) + 1, d) for d, k in zip(self.dilation, widths, strict=True)))
+        placed[comb] = taps.conj()
         return self.forward(placed).conj()
 
     def correlate(self, tiles: Array, taps: Array) -> Array:

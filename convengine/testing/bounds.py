@@ -186,7 +186,7 @@ def check(actual: Any, reference: Reference, bound: Array) -> float:
         index = tuple(int(i) for i in worst[: actual.ndim])
         wanted = (reference.final if _is_exact(reference) else reference.value)[index]
         raise AssertionError(
-            f"output {index} must be {wanted} within {bound[index]}; got {actual[index]}, {largest:.3g} times the bound"
+            f"output {index} must be {wanted!s} within {bound[index]}; got {actual[index]}, {largest:.3g} times the bound"
             f" ({np.count_nonzero(fractions > 1)} of {fractions.size} values are beyond theirs)"
         )
     return largest
