@@ -49,11 +49,22 @@ COMMON_FLAGS = [
     "-Wno-unreachable-code",
 ]
 # The register tiles must unroll whole: without these gcc keeps the accumulators in memory.
-KERNEL_FLAGS = [] if sys.platform == "darwin" else [
-    "--param=max-completely-peeled-insns=40000",
-    "--param=max-completely-peel-times=200",
+KERNEL_FLAGS = (
+    []
+    if sys.platform == "darwin"
+    else [
+        "--param=max-completely-peeled-insns=40000",
+        "--param=max-completely-peel-times=200",
+    ]
+)
+SANITIZE = [
+    "-O1",
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-wrapv",
+    "-fno-omit-frame-pointer",
+    "-fno-sanitize-recover=undefined",
 ]
-SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-wrapv", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
 MACROS = [("CYTHON_INLINE", "inline __attribute__((always_inline))")]
 DIRECTIVES = {
     "language_level": 3,

@@ -20,7 +20,19 @@ from convengine.problem import Problem, largest_magnitude
 from convengine.reading import Reading, read, read_array, weak_kind
 from convengine.select import Prepared
 
-__all__ = ["DEFAULTS", "OPERATIONS", "Call", "clear_cache", "conv1d", "conv2d", "conv3d", "corr1d", "corr2d", "corr3d", "find"]
+__all__ = [
+    "DEFAULTS",
+    "OPERATIONS",
+    "Call",
+    "clear_cache",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "corr1d",
+    "corr2d",
+    "corr3d",
+    "find",
+]
 
 INT64_MAX = 2**63 - 1
 OPERATIONS = {f"{kind}{ndim}d": (ndim, kind == "conv") for kind in ("corr", "conv") for ndim in (1, 2, 3)}
@@ -172,8 +184,8 @@ def _check_default_dtype(problem: Problem, kernel: np.ndarray[Any, Any], bias: A
     )
     if reach > np.iinfo(np.int32).max:
         raise OverflowError(
-            f"with this bias a result may reach {reach}, past the int32 that {problem.x_dtype} by {problem.kernel_dtype} "
-            "gives; give dtype=np.int64"
+            f"with this bias a result may reach {reach}, past the int32 that {problem.x_dtype} by "
+            f"{problem.kernel_dtype} gives; give dtype=np.int64"
         )
 
 
@@ -215,9 +227,7 @@ def _content(value: Any) -> Any:
     raise TypeError
 
 
-def find(
-    ndim: int, flip: bool, x: Any, kernel: Any, keywords: dict[str, Any], out: Any, options: Options
-) -> Call:
+def find(ndim: int, flip: bool, x: Any, kernel: Any, keywords: dict[str, Any], out: Any, options: Options) -> Call:
     """The call for these arguments, prepared now or before."""
     try:
         if type(x) is not np.ndarray:
@@ -248,15 +258,18 @@ def _correlate(
 
 
 def _check_out_type(out: Any, x: Any) -> None:
-    if isinstance(out, np.ma.MaskedArray) or type(out).__module__.partition(".")[0] != type(x).__module__.partition(".")[0]:
+    if (
+        isinstance(out, np.ma.MaskedArray)
+        or type(out).__module__.partition(".")[0] != type(x).__module__.partition(".")[0]
+    ):
         raise InvalidProblem(f"out must be an array of x's library, {type(x).__name__}; got {type(out).__name__}")
 
 
 def _warn_channels(x: Any, keywords: dict[str, Any]) -> None:
     if keywords["axes"] is None and keywords["channel_axis"] is None:
         warnings.warn(
-            f"x of shape {x.shape} looks like an image with {x.shape[-1]} channels last, but its last axis is filtered as "
-            "a spatial axis; say channel_axis=-1 for channels, or axes=... to silence this",
+            f"x of shape {x.shape} looks like an image with {x.shape[-1]} channels last, but its last axis is filtered "
+            "as a spatial axis; say channel_axis=-1 for channels, or axes=... to silence this",
             stacklevel=4,
         )
 

@@ -45,7 +45,7 @@ def _source(rule: Boundary, position: np.ndarray[Any, Any], n: int) -> np.ndarra
         case Boundary.CONSTANT:
             return np.where((position < 0) | (position >= n), FILL, position)
         case Boundary.EDGE:
-            return np.clip(position, 0, n - 1)
+            return np.asarray(np.clip(position, 0, n - 1))
         case Boundary.WRAP:
             return position % n
         case Boundary.SYMMETRIC:

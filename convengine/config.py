@@ -108,7 +108,11 @@ _context: ContextVar[Options] = ContextVar("convengine_options", default=DEFAULT
 _environment_names = tuple(ENVIRONMENT)
 # os.environ encodes every key at every look-up, which would cost more than a small call; the mapping under it does not.
 _raw_environment = getattr(os.environ, "_data", os.environ)
-_raw_names = tuple(map(getattr(os.environ, "encodekey", str), ENVIRONMENT)) if _raw_environment is not os.environ else _environment_names
+_raw_names = (
+    tuple(map(getattr(os.environ, "encodekey", str), ENVIRONMENT))
+    if _raw_environment is not os.environ
+    else _environment_names
+)
 
 
 @lru_cache(maxsize=64)
@@ -211,4 +215,4 @@ def set_options(**values: Any) -> None:
     """
     global _process
     cleared = {name: None for name, value in _known(values).items() if value is None}
-    _process = replace(_process, **cleared).updated(**values)  # type: ignore[arg-type]  # None is every field's default
+    _process = replace(_process, **cleared).updated(**values)

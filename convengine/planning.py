@@ -89,7 +89,9 @@ class PlannedFilter:
         x = read_array(x, "x")
         like = self._arguments[1]
         if x.shape != like.shape or x.dtype != like.dtype.newbyteorder("="):
-            raise InvalidProblem(f"this filter was planned for {like.dtype} {like.shape}; got {x.dtype} {x.shape}; plan another")
+            raise InvalidProblem(
+                f"this filter was planned for {like.dtype} {like.shape}; got {x.dtype} {x.shape}; plan another"
+            )
         if out is not None and out.dtype != self.problem.out_dtype:
             raise InvalidProblem(f"out must be {self.problem.out_dtype}, as planned; got {out.dtype}")
         return self._call.run(x, out)
@@ -101,7 +103,9 @@ class PlannedFilter:
         return f"<convengine filter: {self.problem}; {self.backend}, {self.method}>"
 
 
-def plan(name: str, x_like: Any, kernel: Any, *, backend: Any = None, workers: int | None = None, **keywords: Any) -> PlannedFilter:
+def plan(
+    name: str, x_like: Any, kernel: Any, *, backend: Any = None, workers: int | None = None, **keywords: Any
+) -> PlannedFilter:
     """Choose a backend and prepare a kernel once, for many arrays of one shape and dtype.
 
     Parameters
@@ -294,7 +298,10 @@ def show_config() -> Config:
         f"CPU {cpu.name()}; levels {', '.join(cpu.levels())}; {cpu.available_workers()} workers",
         "options " + ", ".join(f"{name}={getattr(options, name)!r}" for name in options.__slots__),
         "environment "
-        + (", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("CONVENGINE_")) or "-"),
+        + (
+            ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("CONVENGINE_"))
+            or "-"
+        ),
     ]
     rows = [
         [name, "usable" if found.usable else "not usable", found.version, found.device, found.isa, found.reason]

@@ -27,8 +27,8 @@ __all__ = [
     "Plan",
     "Refusal",
     "Solve",
-    "finish",
     "direct_error",
+    "finish",
     "workers",
 ]
 
@@ -128,7 +128,9 @@ Solve: TypeAlias = Callable[[Problem], Plan]
 class Backend(Protocol):
     """A plug-in. It may also have `api` (int) and `info()` -> BackendInfo."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name of its entry point."""
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
         """Price the problem, or say why not. Cheap; loads nothing heavy."""
@@ -205,7 +207,9 @@ def _to_integer(total: Any, dtype: np.dtype[Any], overflow: str, xp: Any) -> Any
         return total.astype(dtype)
     if overflow == "raise":
         worst = total[below | above].ravel()[0]
-        raise OverflowError(f"a result of {worst} does not fit dtype={dtype} ({low} .. {high}); use overflow='saturate'")
+        raise OverflowError(
+            f"a result of {worst} does not fit dtype={dtype} ({low} .. {high}); use overflow='saturate'"
+        )
     if overflow == "wrap":
         if total.dtype.kind == "f":  # fmod is exact, and a magnitude below 2**64 fits uint64
             remainder = xp.fmod(total, 2.0**64)

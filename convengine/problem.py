@@ -142,7 +142,9 @@ class Problem:
     def sum_dtype(self) -> np.dtype[Any]:
         """Dtype in which the sum forms. Integer sums with a bias form in int64."""
         if self.is_integer:
-            return np.dtype(np.int64) if self.has_bias else integer_sum_dtype(self.x_dtype, self.kernel_dtype, self.taps)
+            return (
+                np.dtype(np.int64) if self.has_bias else integer_sum_dtype(self.x_dtype, self.kernel_dtype, self.taps)
+            )
         return sum_dtype(self.x_dtype, self.kernel_dtype, self.out_dtype)
 
     @property

@@ -16,7 +16,15 @@ __all__ = ["Reading", "read", "read_array", "read_kernel"]
 
 FLOATS = ("float16", "float32", "float64", "complex64", "complex128")
 READY = frozenset(map(np.dtype, "?bhilBHIL" + "efdFD")) | frozenset(map(np.dtype, "qQ"))  # native, as they are
-ELSEWHERE = ("torch", "jax", "jaxlib", "dask", "xarray", "tensorflow", "pandas")  # libraries whose arrays must not turn into NumPy's unasked
+ELSEWHERE = (
+    "torch",
+    "jax",
+    "jaxlib",
+    "dask",
+    "xarray",
+    "tensorflow",
+    "pandas",
+)  # libraries whose arrays must not turn into NumPy's unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +45,13 @@ def read_array(value: Any, name: str) -> Any:
         return value
     library = type(value).__module__.partition(".")[0]
     if library in ELSEWHERE:
-        raise InvalidProblem(f"{name} is a {library} {type(value).__name__}, which is not supported; pass a NumPy array")
+        raise InvalidProblem(
+            f"{name} is a {library} {type(value).__name__}, which is not supported; pass a NumPy array"
+        )
     if isinstance(value, np.ma.MaskedArray):
-        raise InvalidProblem(f"{name} is a masked array; masks are not supported and never dropped: fill it, x.filled(value)")
+        raise InvalidProblem(
+            f"{name} is a masked array; masks are not supported and never dropped: fill it, x.filled(value)"
+        )
     if hasattr(value, "__cuda_array_interface__"):
         return value if check_dtype(value.dtype, name) else None
     try:
@@ -110,9 +122,7 @@ def _integer(value: Any, name: str, least: int) -> int:
     return number
 
 
-def read_pads(
-    mode: Any, padding: Any, center: Any, widths: tuple[int, ...], ndim: int
-) -> tuple[tuple[int, int], ...]:
+def read_pads(mode: Any, padding: Any, center: Any, widths: tuple[int, ...], ndim: int) -> tuple[tuple[int, int], ...]:
     """(before, after) of each spatial axis, from mode or padding; `widths` are dilated kernel widths."""
     if mode is not None and padding is not None:
         raise InvalidProblem(f"give mode or padding, not both; got mode={mode!r} and padding={padding!r}")
@@ -166,12 +176,18 @@ def read_fill(fill_value: Any, dtype: np.dtype[Any]) -> Any:
             held = given.astype(dtype)
         value, kept = given.item(), held.item()
         if not (kept == value or (value != value and held.dtype.kind in "fc")):
-            raise InvalidProblem(f"fill_value must be exact in x's dtype {dtype}; got {fill_value!r}, which becomes {kept!r}")
+            raise InvalidProblem(
+                f"fill_value must be exact in x's dtype {dtype}; got {fill_value!r}, which becomes {kept!r}"
+            )
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, InvalidProblem):
             raise
-        raise InvalidProblem(f"fill_value must be one number that x's dtype {dtype} holds; got {fill_value!r}") from None
-    return math.nan if kept != kept and isinstance(kept, float) else kept  # one NaN object, so that problems compare equal
+        raise InvalidProblem(
+            f"fill_value must be one number that x's dtype {dtype} holds; got {fill_value!r}"
+        ) from None
+    return (
+        math.nan if kept != kept and isinstance(kept, float) else kept
+    )  # one NaN object, so that problems compare equal
 
 
 def read_axis(value: Any, ndim: int, name: str) -> int:
@@ -210,6 +226,8 @@ def read_output_dtype(
         except TypeError:
             raise InvalidProblem(f"dtype must be a NumPy dtype; got {dtype!r}") from None
         check_dtype(asked, "dtype")
+        if asked.kind == "b":
+            raise InvalidProblem("dtype=bool would keep no sums; give dtype=uint8, or compare the result with 0")
     if out is not None:
         check_dtype(out.dtype, "out")
         if asked is not None and out.dtype.newbyteorder("=") != asked:
@@ -218,15 +236,15 @@ def read_output_dtype(
     return asked, read_kernel(kernel_value, x, asked)
 
 
-def result_dtype(
-    asked: np.dtype[Any] | None, x: np.dtype[Any], kernel: np.dtype[Any], taps: int
-) -> np.dtype[Any]:
+def result_dtype(asked: np.dtype[Any] | None, x: np.dtype[Any], kernel: np.dtype[Any], taps: int) -> np.dtype[Any]:
     """Result dtype by the rule: explicit, else exact integers, else NumPy's promotion."""
     natural = integer_sum_dtype(x, kernel, taps) if is_integer(x, kernel) else np.result_type(x, kernel)
     if asked is None:
         return natural
     if natural.kind == "c" and asked.kind != "c":
-        raise InvalidProblem(f"x {x} and kernel {kernel} give complex results, which dtype={asked} cannot hold; take .real")
+        raise InvalidProblem(
+            f"x {x} and kernel {kernel} give complex results, which dtype={asked} cannot hold; take .real"
+        )
     return asked
 
 
@@ -243,10 +261,14 @@ def read_bias(bias: Any, channels: int, problem_is_layer: bool, dtype: np.dtype[
         needed = f"one number per output channel, shape ({channels},)" if problem_is_layer else "one number"
         raise InvalidProblem(f"bias must be {needed}; got shape {given.shape}")
     if given.dtype.kind == "c" and dtype.kind != "c":
-        raise InvalidProblem(f"a complex bias cannot be added to a result that forms in {dtype}; take .real or give dtype")
+        raise InvalidProblem(
+            f"a complex bias cannot be added to a result that forms in {dtype}; take .real or give dtype"
+        )
     if dtype.kind in "iu" and given.dtype.kind == "f":
         if not np.array_equal(given, np.trunc(given)) or not np.isfinite(given).all():
-            raise InvalidProblem(f"bias of an integer problem must be integers; got {given.ravel()[:4].tolist()}; give a float dtype")
+            raise InvalidProblem(
+                f"bias of an integer problem must be integers; got {given.ravel()[:4].tolist()}; give a float dtype"
+            )
         if (np.abs(given) >= 2.0**63).any():
             raise OverflowError(f"bias {float(np.abs(given).max())} passes int64")
     if dtype.kind in "iu" and given.dtype == np.uint64 and given.size and int(given.max()) >= 2**63:
@@ -284,7 +306,8 @@ def read(
         raise InvalidProblem(f"overflow must be 'saturate', 'wrap' or 'raise'; got {overflow!r}")
     if kernel.ndim not in (ndim, ndim + 2):
         raise InvalidProblem(
-            f"a {ndim}-D correlation takes a filter of {ndim} axes or a layer of {ndim + 2}; got a kernel of shape {kernel.shape}"
+            f"a {ndim}-D correlation takes a filter of {ndim} axes or a layer of {ndim + 2}; "
+            f"got a kernel of shape {kernel.shape}"
         )
     layer = kernel.ndim == ndim + 2
     groups = _integer(groups, "groups", 1)
@@ -292,7 +315,9 @@ def read(
         x_axes, out_axes, kernel = _layer_axes(x, kernel, ndim, axes, channel_axis, groups)
     else:
         if groups != 1:
-            raise InvalidProblem(f"groups={groups} needs a layer, a kernel of {ndim + 2} axes; got a filter of shape {kernel.shape}")
+            raise InvalidProblem(
+                f"groups={groups} needs a layer, a kernel of {ndim + 2} axes; got a filter of shape {kernel.shape}"
+            )
         channel = None if channel_axis is None else read_axis(channel_axis, x.ndim, "channel_axis")
         spatial = read_axes(axes, x.ndim, ndim, channel)
         x_axes = out_axes = (*(axis for axis in range(x.ndim) if axis not in spatial), *spatial)
@@ -316,7 +341,9 @@ def read(
         kernel = np.flip(kernel, tuple(range(kernel.ndim - ndim, kernel.ndim)))
     if conjugate and kernel.dtype.kind == "c":
         kernel = kernel.conj()
-    summed = np.dtype(np.int64) if is_integer(x.dtype, kernel.dtype, result) else sum_dtype(x.dtype, kernel.dtype, result)
+    summed = (
+        np.dtype(np.int64) if is_integer(x.dtype, kernel.dtype, result) else sum_dtype(x.dtype, kernel.dtype, result)
+    )
     added = read_bias(bias, kernel.shape[0] if layer else 1, layer, summed)
     problem = Problem(
         op="forward",
@@ -346,10 +373,13 @@ def _layer_axes(
 ) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray[Any, Any]]:
     """How a layer's x and out lie to canonical order, and the canonical kernel."""
     if axes is not None:
-        raise InvalidProblem(f"a layer takes no axes; got axes={axes!r}; move the axes of x, or use a filter of {ndim} axes")
+        raise InvalidProblem(
+            f"a layer takes no axes; got axes={axes!r}; move the axes of x, or use a filter of {ndim} axes"
+        )
     if x.ndim not in (ndim + 1, ndim + 2):
         raise InvalidProblem(
-            f"a layer kernel of shape {kernel.shape} needs x of {ndim + 1} axes, or {ndim + 2} with a batch; got shape {x.shape}"
+            f"a layer kernel of shape {kernel.shape} needs x of {ndim + 1} axes, or {ndim + 2} with a batch; "
+            f"got shape {x.shape}"
         )
     batched = x.ndim == ndim + 2
     order: tuple[int, ...] = tuple(range(x.ndim))
@@ -359,7 +389,9 @@ def _layer_axes(
             order = (*order[:batched], x.ndim - 1, *order[batched:-1])
             kernel = np.moveaxis(kernel, (-1, -2), (0, 1))
         elif at != batched:
-            raise InvalidProblem(f"channel_axis of a layer must be -1, or {int(batched)} (channels first); got {channel_axis!r}")
+            raise InvalidProblem(
+                f"channel_axis of a layer must be -1, or {int(batched)} (channels first); got {channel_axis!r}"
+            )
     c_in, (c_out, per_group) = x.shape[order[batched]], kernel.shape[:2]
     if c_in != per_group * groups or c_out % groups:
         raise InvalidProblem(
@@ -381,7 +413,9 @@ def _out_spatial(
     out = []
     for n, width, (before, after), rule, step in zip(sizes, widths, pads, rules, steps, strict=True):
         if n == 0 and rule is not Boundary.CONSTANT:
-            raise InvalidProblem(f"boundary={rule.value!r} needs samples to extend; got x with spatial shape {tuple(sizes)}")
+            raise InvalidProblem(
+                f"boundary={rule.value!r} needs samples to extend; got x with spatial shape {tuple(sizes)}"
+            )
         room = n + before + after - width + 1
         if room < 1 and not (room == 0 and n == 0):
             how = "mode='valid'" if not any(map(any, pads)) else f"padding={tuple(pads)}"

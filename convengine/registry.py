@@ -94,7 +94,9 @@ def _load(name: str, points: list[EntryPoint]) -> Backend:
     if (built := getattr(backend, "api", API)) != API:
         return Broken(name, f"{_distribution(point)} was built for plug-in API {built}; this is API {API}; update it")
     if not isinstance(backend, Backend):
-        return Broken(name, f"{_distribution(point)}: {point.value} has no name, offers and plan, which a backend needs")
+        return Broken(
+            name, f"{_distribution(point)}: {point.value} has no name, offers and plan, which a backend needs"
+        )
     return backend
 
 

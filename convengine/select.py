@@ -63,6 +63,7 @@ class Cache:
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def get(self, key: Hashable) -> Any:
+        """Return the entry and mark it used; None if there is none."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -71,6 +72,7 @@ class Cache:
             return entry[0]
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
+        """Store an entry of `size` bytes and drop the least used ones over the limit."""
         with self._lock:
             if key in self._entries:
                 self.used -= self._entries.pop(key)[1]
@@ -80,6 +82,7 @@ class Cache:
                 self.used -= self._entries.popitem(last=False)[1][1]
 
     def clear(self) -> None:
+        """Drop everything."""
         with self._lock:
             self._entries.clear()
             self.used = 0
@@ -111,7 +114,8 @@ def _ask(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
     asked = options.backend or installed
     if unknown := [name for name in asked if name not in installed]:
         raise NoBackend(
-            f"no backend is called {', '.join(map(repr, unknown))}; installed: {', '.join(installed) or 'none'}; see ce.backends()"
+            f"no backend is called {', '.join(map(repr, unknown))}; installed: {', '.join(installed) or 'none'}; "
+            "see ce.backends()"
         )
     candidates, refusals = _offers(problem, facts, options, asked)
     if options.backend and not candidates:
@@ -265,7 +269,9 @@ def _as_dict(options: Options) -> dict[str, Any]:
     return {name: getattr(options, name) for name in options.__slots__}
 
 
-def prepare(problem: Problem, kernel: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, options: Options) -> Prepared:
+def prepare(
+    problem: Problem, kernel: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, options: Options
+) -> Prepared:
     """Return the prepared filter for this kernel's content, from the cache where it stands already."""
     key = problem, kernel.tobytes(), bias.tobytes() if bias is not None else None, options
     prepared: Prepared | None = _prepared.get(key)

@@ -18,8 +18,8 @@ __all__ = ["Backend"]
 
 LEVELS = ("avx512", "avx2", "baseline", "arm64")
 
-# Multiply-adds per second and worker, by level and element type of the sum. Rough: one 1024 x 1024 image, 7 x 7 taps, one
-# worker (python asv_bench/compare.py --rates), on 2 cores of AMD Zen 4, 2026-11. Too high for layers with few channels,
+# Multiply-adds per second and worker, by level and element type of the sum. Rough: one 1024 x 1024 image, 7 x 7 taps,
+# one worker (asv_bench/compare.py --rates), on 2 cores of AMD Zen 4, 2026-11. Too high for layers with few channels,
 # strides and conversions, by up to 2; too low for nothing known.
 RATES = {
     "avx512": {"f4": 45e9, "f8": 22e9, "i4": 12e9, "i8": 5e9},

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from convengine.boundary import window
 from convengine.plugin import finish, workers
 from convengine.problem import Problem
 from convengine_fft.footprint import overwrite
+from convengine_fft.samples import read
 from convengine_fft.tiling import Tiling, compute_dtype
 from convengine_fft.transform import Transform
 
@@ -94,14 +94,7 @@ class TiledFilter:
     def _load(self, image: Array, index: tuple[int, ...], tile: Array) -> None:
         """Copy the samples of one tile, borders as the rules say, zeros beyond them."""
         problem, reads = self.problem, self.tiling.reads(self.problem, index)
-        # Axes that touch no border are cut first, so that a border copies no more than this tile's samples.
-        cuts = [
-            slice(start, stop) if start >= 0 and stop <= n else slice(None)
-            for (start, stop), n in zip(reads, problem.spatial, strict=True)
-        ]
-        starts = [start - (cut.start or 0) for (start, _), cut in zip(reads, cuts, strict=True)]
-        stops = [stop - (cut.start or 0) for (_, stop), cut in zip(reads, cuts, strict=True)]
-        samples = window(image[(..., *cuts)], starts, stops, problem.boundary, problem.fill_value)
+        samples = read(image, reads, problem.boundary, problem.fill_value)
         corner: Any = (..., *(slice(stop - start) for start, stop in reads))
         if samples.shape[-problem.ndim :] != self.tiling.tile:
             tile[...] = 0

@@ -13,10 +13,8 @@ from libc.stdint cimport uint16_t, uint32_t
 
 # Clang before 18 knows fewer names in __builtin_cpu_supports than GCC, so f16c, lzcnt and movbe are read from CPUID.
 # They need no more of the operating system than AVX does; whether it saves the wide registers, the builtin asks.
-cdef extern from *:
+cdef extern from "vector.h":
     """
-    #include "vector.h"
-
     #if defined(__x86_64__)
     #include <cpuid.h>
     #define ce_has(feature) (__builtin_cpu_supports(feature) != 0)

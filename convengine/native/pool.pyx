@@ -315,7 +315,12 @@ cdef void exercise(void* context, Py_ssize_t item, int worker) noexcept nogil:
 
 
 cdef void exercise_inner(void* context, Py_ssize_t item, int worker) noexcept nogil:
-    add(&(<exercise_t*>context).inner_runs, 1)
+    cdef exercise_t* e = <exercise_t*>context
+    add(&e.inner_runs, 1)
+    if worker != 0:
+        add(&e.clashes, 1)
+    if e.ns > 0:
+        sleep_for(e.ns)
 
 
 def _exercise(Py_ssize_t items, int workers, double milliseconds=0.0, *, Py_ssize_t inner=0, bytearray counts=None):
@@ -328,7 +333,7 @@ def _exercise(Py_ssize_t items, int workers, double milliseconds=0.0, *, Py_ssiz
     milliseconds : float
         How long each item sleeps.
     inner : int
-        Each item runs a region of that many items itself.
+        Each item runs a region of that many items itself, which sleep as long.
     counts : bytearray of items zeros, optional
         Item i adds 1 to counts[i] when it starts: to be watched from outside.
 
@@ -339,7 +344,8 @@ def _exercise(Py_ssize_t items, int workers, double milliseconds=0.0, *, Py_ssiz
     workers : list of int
         The worker number that each item saw.
     clashes : int
-        Items that met another of the same worker number, or a foreign hand in their scratch buffer.
+        Items that met another of the same worker number or a foreign hand in their scratch buffer, or that ran in a
+        region within but not on its caller.
     inner_runs : int
         Items that ran in the regions within.
     """

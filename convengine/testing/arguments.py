@@ -166,7 +166,7 @@ def _layer(
 def _axes(ndim: int, n: int, axes: Any, channel_axis: int | None) -> list[int]:
     """Which axes of x a filter runs over, in the order of the kernel's."""
     channel = [] if channel_axis is None else [operator.index(channel_axis)]
-    chosen = [] if axes is None else [operator.index(axis) for axis in ([axes] if np.ndim(axes) == 0 else axes)]
+    chosen = [] if axes is None else [operator.index(axis) for axis in (axes if np.iterable(axes) else [axes])]
     require(all(-ndim <= axis < ndim for axis in channel + chosen), f"axes must be in x of {ndim} axes; got {axes}")
     free = [axis for axis in range(ndim) if axis not in [c % ndim for c in channel]]
     spatial = free[-n:] if axes is None else [axis % ndim for axis in chosen]
@@ -182,7 +182,7 @@ def _pads(mode: str | None, padding: Any, center: Any, extents: Sequence[int]) -
     require(mode is None or padding is None, f"give mode or padding, not both; got {mode!r} and {padding!r}")
     require(center is None or mode == "same", f"center needs mode='same'; got mode={mode!r}")
     if padding is not None:
-        entries = [padding] * n if np.ndim(padding) == 0 else list(padding)
+        entries = list(padding) if np.iterable(padding) else [padding] * n
         require(len(entries) == n, f"padding must have one entry for each of {n} axes; got {padding!r}")
         return [(before, after) for before, after in (_counts("padding", entry, 2, 0) for entry in entries)]
     if mode == "full":
@@ -211,10 +211,10 @@ def _words(boundary: str | Sequence[str], n: int) -> list[str]:
 
 
 def _counts(what: str, value: Any, n: int, least: int) -> list[int]:
-    counts = [operator.index(v) for v in ([value] * n if np.ndim(value) == 0 else value)]
-    valid = len(counts) == n and all(count >= least for count in counts)
-    require(valid, f"{what} must be an int >= {least}, or {n} of them; got {value!r}")
-    return counts
+    counts = [value] * n if isinstance(value, int | np.integer) else value
+    whole = np.iterable(counts) and all(isinstance(count, int | np.integer) and count >= least for count in counts)
+    require(whole and len(counts) == n, f"{what} must be an int >= {least}, or {n} of them; got {value!r}")
+    return [int(count) for count in counts]
 
 
 def _bias(bias: Any, shape: tuple[int, ...]) -> Array | None:

@@ -186,8 +186,8 @@ def check(actual: Any, reference: Reference, bound: Array) -> float:
         index = tuple(int(i) for i in worst[: actual.ndim])
         wanted = (reference.final if _is_exact(reference) else reference.value)[index]
         raise AssertionError(
-            f"output {index} must be {wanted!s} within {bound[index]}; got {actual[index]}, {largest:.3g} times the bound"
-            f" ({np.count_nonzero(fractions > 1)} of {fractions.size} values are beyond theirs)"
+            f"output {index} must be {wanted!s} within {bound[index]}; got {actual[index]}, {largest:.3g} times the"
+            f" bound; {np.count_nonzero(fractions > 1)} of {fractions.size} values are beyond theirs"
         )
     return largest
 
@@ -220,7 +220,6 @@ def _integer_fractions(actual: Array, reference: Reference, bound: Array) -> Arr
                 got = least + (got - least) % (high - low + 1)  # the first of its class from `least` on
             else:
                 least, most = (min(max(end, low), high) for end in (least, most))
-                value = np.clip(value, low, high)
             if least <= got <= most:  # so that |got - value| <= 1/2 + allowed
                 fractions[index] = max((np.abs(got - value) - 0.5) / allowed, 0)
     return fractions

@@ -1,0 +1,104 @@
+"""The application: its commands, and what becomes of an exception: one line on stderr and an exit code."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import click
+import rich  # noqa: F401  # loads in no time; where it lacks, the entry point says so before any work is done
+
+from convengine._version import __version__
+from convengine.cli.check import check
+from convengine.cli.demo import demo
+from convengine.cli.explain import backends, explain
+from convengine.cli.filter import filter_
+from convengine.cli.kernels import kernels
+from convengine.cli.terminal import complain
+from convengine.errors import BackendError, InvalidProblem, NoBackend
+
+__all__ = ["application"]
+
+OK, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 2, 130, 141  # the last two: 128 + the signal's number, as shells count
+EXTRA = ("PIL", "tifffile", "matplotlib", "skimage")
+
+
+class Application(click.Group):
+    """A group of commands that ends in an exit code, and never in a traceback unless that is asked for."""
+
+    def main(self, *args: Any, **keywords: Any) -> NoReturn:
+        """Run the arguments of the process, or those given, and exit."""
+        wanted: dict[str, bool] = {}
+        keywords |= {"prog_name": "convengine", "standalone_mode": False, "obj": wanted}
+
+        def work() -> int:
+            answer = super(Application, self).main(*args, **keywords)
+            sys.stdout.flush()  # a full disk shows here, where it can still be told
+            return answer if isinstance(answer, int) else OK
+
+        sys.exit(_exit_code(work, wanted))
+
+
+def _exit_code(work: Callable[[], int], wanted: dict[str, bool]) -> int:
+    """Run the work; turn what it raises into a line and a code."""
+    try:
+        return work()
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted", kind="")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return PIPE_CLOSED
+    except Exception as error:
+        if wanted.get("traceback"):
+            raise
+        text = _text(error)
+        if isinstance(error, OSError):
+            _drop_output()
+    complain(text)
+    return BAD_INPUT
+
+
+def _text(error: Exception) -> str:
+    match error:
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "convengine"
+            return f"{error.format_message()} (see '{command} --help')"
+        case click.ClickException():
+            return error.format_message()
+        case NoBackend():  # a list of refusals, one a line
+            return "; ".join(line.strip() for line in str(error).splitlines())
+        case InvalidProblem() | BackendError() | OverflowError():
+            return str(error)
+        case MemoryError():
+            return f"not enough memory: {error}" if str(error) else "not enough memory"
+        case OSError():
+            return f"{error.filename or 'output'}: {error.strerror or error}"
+        case ModuleNotFoundError() if error.name and error.name.partition(".")[0] in EXTRA:
+            return f"this command needs {error.name}: pip install 'convengine[cli]'"
+    return f"unexpected {type(error).__name__}: {error}; please report it, with what 'convengine --traceback' shows"
+
+
+def _drop_output() -> None:
+    """Send what is left in stdout's buffer nowhere, so that the interpreter's last flush doesn't fail as well."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.group(cls=Application, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option("--traceback", is_flag=True, help="Show where an error came from, for a report.")
+@click.pass_context
+def application(context: click.Context, traceback: bool) -> None:
+    """Convolve and correlate pictures and arrays, on the fastest backend, with a proven answer.
+
+    Exit codes: 0 done, 1 a check failed, 2 wrong usage or bad input, 130 interrupted.
+    """
+    context.obj["traceback"] = traceback
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for command in (demo, filter_, backends, explain, check, kernels):
+    application.add_command(command)

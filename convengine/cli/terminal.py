@@ -1,0 +1,84 @@
+"""What the commands print with: tables, JSON, progress and the one line of an error.
+
+On a terminal tables and progress are drawn by rich; elsewhere a table is aligned plain text and progress is silent.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from convengine.tables import table
+
+__all__ = ["complain", "print_json", "print_table", "progress"]
+
+PATIENCE = 0.5  # seconds of silence before a progress bar appears: work shorter than that needs none
+
+
+def complain(text: str, *, kind: str = "error: ") -> None:
+    """Print one line on stderr, whatever the text holds: a file's name may hold a line break."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    click.echo(f"convengine: {kind}{line}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, which has no NaN and no infinity: they become null."""
+    click.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text under a header."""
+    if not sys.stdout.isatty():
+        click.echo(table(header, rows))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in header:
+        drawn.add_column(name, overflow="fold")
+    for row in rows:
+        drawn.add_row(*map(Text, row))  # Text: brackets in a reason are no markup
+    Console().print(drawn)
+
+
+@contextmanager
+def progress(text: str, total: float) -> Iterator[Callable[[float], None]]:
+    """Yield a function that adds to what is done; on a terminal, a bar appears on stderr when the work is long."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(text, total=total)
+    start = time.monotonic()
+
+    def advance(step: float) -> None:
+        bar.advance(task, step)
+        if not bar.live.is_started and time.monotonic() - start > PATIENCE:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()

@@ -1,0 +1,55 @@
+"""The compiled modules hold the instructions of their level and no others; the sources are in nobody's way."""
+
+import importlib.util
+import platform
+import re
+import shutil
+import subprocess
+
+import pytest
+from convengine_cython.backend import compiled_levels
+
+SUFFIXES = ("f4", "f8", "i4", "i8")
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+def disassembly(module):
+    path = importlib.util.find_spec(module).origin
+    return subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], check=True, capture_output=True, text=True).stdout
+
+
+needs_objdump = pytest.mark.skipif(not shutil.which("objdump"), reason="objdump (binutils) is not installed")
+
+
+@needs_objdump
+@pytest.mark.skipif(not X86, reason="the levels of x86-64")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+class TestLevels:
+    def test_baseline_runs_anywhere(self, suffix):
+        text = disassembly(f"convengine_cython.kernels_baseline_{suffix}")
+        assert "%xmm" in text
+        assert not re.search(r"%[yz]mm", text)
+
+    def test_avx2_has_no_wider_registers(self, suffix):
+        text = disassembly(f"convengine_cython.kernels_avx2_{suffix}")
+        assert "%ymm" in text
+        assert not re.search(r"%zmm|%k[0-7]\b", text)
+        assert ("vfmadd" in text) == (suffix[0] == "f")
+
+    def test_avx512_uses_its_registers(self, suffix):
+        text = disassembly(f"convengine_cython.kernels_avx512_{suffix}")
+        assert text.count("%zmm") > 1000
+
+
+@needs_objdump
+@pytest.mark.skipif(not X86, reason="the levels of x86-64")
+@pytest.mark.parametrize("module", ["cpu", "pool"])
+def test_what_is_imported_first_runs_anywhere(module):
+    assert not re.search(r"%[yz]mm", disassembly(f"convengine.native.{module}"))
+
+
+def test_every_level_of_this_architecture_is_compiled():
+    assert compiled_levels() == (("avx512", "avx2", "baseline") if X86 else compiled_levels()[:1])
+    for level in compiled_levels():
+        for suffix in SUFFIXES:
+            assert importlib.util.find_spec(f"convengine_cython.kernels_{level}_{suffix}")
