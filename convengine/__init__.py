@@ -13,6 +13,7 @@ from convengine import filters
 from convengine._version import __version__
 from convengine.api import clear_cache, conv1d, conv2d, conv3d, corr1d, corr2d, corr3d
 from convengine.config import options, set_options
+from convengine.crosscheck import crosscheck
 from convengine.errors import BackendError, InvalidProblem, NoBackend
 from convengine.planning import backends, explain, plan, show_config
 
@@ -32,6 +33,7 @@ __all__ = [
     "corr1d",
     "corr2d",
     "corr3d",
+    "crosscheck",
     "explain",
     "filters",
     "options",

@@ -412,7 +412,7 @@ class TestPlan:
             plan(X.astype(float))
         with pytest.raises(ce.InvalidProblem, match=r"got float32 \(5, 7\)"):
             plan(X[1:])
-        with pytest.raises(ce.InvalidProblem, match="float32, as planned; got float64"):
+        with pytest.raises(ce.InvalidProblem, match=r"float32, as planned; got float64"):
             plan(X, out=np.zeros((4, 6)))
         with pytest.raises(ce.InvalidProblem, match="corr1d.*got 'corr4d'"):
             ce.plan("corr4d", X, K)

@@ -193,6 +193,8 @@ def test_check_of_floats_rounded_to_integers():
     with pytest.raises(AssertionError, match=r"output \(1,\) must be 2.5 within 0.0; got 3"):  # exact ties go to even
         bounds.check(planted(answer.final, 1, 3), answer, np.zeros(5))
     assert bounds.check(planted(answer.final, 4, 1), answer, np.full(5, 6.0)) == pytest.approx(5.5 / 6)
+    huge = reference("corr1d", np.array([3e38, 3e38], f4), np.ones(2, f4), dtype=u1)  # which may pass float32
+    assert bounds.check(np.array([7], u1), huge, bounds.componentwise(huge)) == 0
     infinite = reference("corr1d", [np.inf], [1.0], dtype=u1)
     with pytest.raises(AssertionError, match=r"must be inf .* got 254"):
         bounds.check(np.array([254], u1), infinite, bounds.componentwise(infinite))

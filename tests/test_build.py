@@ -15,7 +15,9 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 def disassembly(module):
     path = importlib.util.find_spec(module).origin
-    return subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", path], check=True, capture_output=True, text=True
+    ).stdout
 
 
 needs_objdump = pytest.mark.skipif(not shutil.which("objdump"), reason="objdump (binutils) is not installed")

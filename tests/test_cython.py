@@ -1,4 +1,4 @@
-"""The compiled kernels at every level: widths around the vectors, bands, chunks, borders, conversions, threads, Ctrl-C."""
+"""The compiled kernels at every level: widths around the vectors, borders, conversions, threads, Ctrl-C."""
 
 import os
 import signal
@@ -112,7 +112,11 @@ def test_layers(level, dtype):
 
     def draw(*shape):
         values = rng.standard_normal(shape)
-        return (values + 1j * rng.standard_normal(shape)).astype(dtype) if np.dtype(dtype).kind == "c" else values.astype(dtype)
+        return (
+            (values + 1j * rng.standard_normal(shape)).astype(dtype)
+            if np.dtype(dtype).kind == "c"
+            else values.astype(dtype)
+        )
 
     for c_in, c_out, groups in ((3, 8, 1), (4, 6, 2), (6, 6, 6), (5, 17, 1), (2, 1, 1)):
         x, kernel, bias = draw(2, c_in, 11, 40), draw(c_out, c_in // groups, 3, 3), draw(c_out)
@@ -216,7 +220,11 @@ def test_many_threads_at_once(level):
 
 def run_script(text, **keywords):
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(text)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords
+        [sys.executable, "-c", textwrap.dedent(text)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **keywords,
     )
 
 

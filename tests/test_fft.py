@@ -5,6 +5,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -156,15 +157,16 @@ def test_the_bound_holds_by_the_norm_of_each_tile_alone(tiles: Force) -> None:
     assert limits[-1] < 1e-12 < 1e-6 < limits[0]
 
 
-def test_error_factor_is_percivals_with_pocketffts_roots() -> None:
-    assert error_factor(1024, 1, np.dtype("f4")) == pytest.approx(bounds.fft_constant(1024, "f4"), rel=2e-6)
-    u = 2.0**-53
-    exact_roots, rough_roots = 30 / np.sqrt(2) * u, 30 * 8.3 * u
-    assert error_factor(1024, 1, np.dtype("f8")) == pytest.approx(
-        bounds.fft_constant(1024, "f8") - exact_roots + rough_roots, rel=2e-6
-    )
-    one, many = (error_factor(1024, channels, np.dtype("c8")) for channels in (1, 65))
-    assert many - one == pytest.approx(64 * 2.0**-24, rel=1e-4)
+@pytest.mark.parametrize(("dtype", "digits"), [("f4", 24), ("c8", 24), ("f8", 53), ("c16", 53)])
+@pytest.mark.parametrize(("log2", "channels"), [(0, 1), (10, 1), (10, 65), (24, 300)])
+def test_error_factor_is_percivals_with_pocketffts_roots(dtype: str, digits: int, log2: int, channels: int) -> None:
+    factor = error_factor(2**log2, channels, np.dtype(dtype))
+    with localcontext(prec=60):
+        u = Decimal(2) ** -digits
+        root = (u / Decimal(2).sqrt() if digits == 24 else 0) + Decimal("8.3") * Decimal(2) ** -53
+        product = 1 + u * Decimal(5).sqrt()
+        exact = ((1 + u) * product * (1 + root)) ** (3 * log2) * product * (1 + u) ** (channels - 1) - 1
+        assert 1 < Decimal(factor) / exact < 1 + Decimal("2e-6")
 
 
 @pytest.mark.parametrize("dtype", ["f4", "c8"])

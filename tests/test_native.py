@@ -277,7 +277,7 @@ def in_child(action: Callable[[], None]) -> None:
 @contextmanager
 def busy_pool() -> Iterator[None]:
     """Have another thread in a region of its own for as long as the block runs."""
-    counts = bytearray(300)
+    counts = bytearray(400)
     with ThreadPoolExecutor(1) as executor:
         region = executor.submit(pool._exercise, len(counts), 3, 5.0, counts=counts)
         assert eventually(lambda: counts[10] == 1)
@@ -439,7 +439,7 @@ def test_a_forked_child_hires_its_own_threads() -> None:
 
 def test_a_child_forked_during_a_region_is_free_to_compute() -> None:
     with busy_pool():
-        for _ in range(5):
+        for _ in range(3):
             in_child(begin_anew)
 
 

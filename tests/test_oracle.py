@@ -330,6 +330,8 @@ def test_sums_beyond_int64_are_refused_by_their_bound():
     for kernel, bias in (([2], None), ([1], 2**62), ([-1, 1], None), ([1], -(2**62))):
         with pytest.raises(OverflowError, match=rf"within {2**63 - 1}; got .* = {2**63} in output channel 0"):
             reference("corr1d", big, kernel, bias=bias, mode="full")
+    with pytest.raises(OverflowError, match=f"= {2**63} "):
+        reference("corr1d", -big, [-2])
     with pytest.raises(OverflowError, match=f"= {2**63} in output channel 1"):
         reference("corr1d", big[None], np.array([[[1]], [[2]]]), dtype=i1, overflow="wrap")
     # The fill value counts only where something is filled.

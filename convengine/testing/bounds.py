@@ -218,8 +218,6 @@ def _integer_fractions(actual: Array, reference: Reference, bound: Array) -> Arr
             least, most = int(np.rint(value - allowed)), int(np.rint(value + allowed))
             if reference.overflow == "wrap":
                 got = least + (got - least) % (high - low + 1)  # the first of its class from `least` on
-            else:
-                least, most = (min(max(end, low), high) for end in (least, most))
             if least <= got <= most:  # so that |got - value| <= 1/2 + allowed
                 fractions[index] = max((np.abs(got - value) - 0.5) / allowed, 0)
     return fractions

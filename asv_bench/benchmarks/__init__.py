@@ -1,0 +1,1 @@
+"""asv's benchmarks: one number, one case; a refusal is n/a."""

@@ -1,0 +1,76 @@
+"""What SciPy is asked for: refusals that all its methods share, then each method's own answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+from convengine.plugin import BackendInfo, Filter, Offer, Refusal, Solve, direct_error
+from convengine.problem import KernelFacts, Problem
+from convengine_scipy import ndimage, signal
+from convengine_scipy.method import Method
+
+__all__ = ["Backend"]
+
+METHODS: tuple[Method, ...] = (ndimage.Correlate(), signal.Correlate2d(), signal.Correlate())
+MISSING = "scipy is not installed (pip install scipy)"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One of SciPy's functions, chosen for a problem."""
+
+    problem: Problem
+    method: Method
+
+    def prepare(self, kernel: Any, bias: Any = None) -> Filter:
+        """Copy the kernel; SciPy has no other work to do ahead."""
+        return self.method.prepare(self.problem, kernel.copy(), None if bias is None else bias.copy())
+
+
+class Backend:
+    """scipy.ndimage and scipy.signal, single-threaded."""
+
+    name = "scipy"
+
+    def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
+        """Offer every method that does this problem as it is; without one, refuse with each one's reason."""
+        if reason := _refusal(problem):
+            return Refusal(reason)
+        reasons = {method.name: method.refusal(problem, facts) for method in METHODS}
+        error = direct_error(problem)  # ndimage sums in double, and so errs less
+        offers = [
+            Offer(method.name, method.seconds(problem), method.memory(problem), error)
+            for method in METHODS
+            if not reasons[method.name]
+        ]
+        return offers or Refusal("; ".join(f"{name} {reason}" for name, reason in reasons.items()))
+
+    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
+        """Take the method that the offer names."""
+        return Plan(problem, next(method for method in METHODS if method.name == offer.method))
+
+    def info(self) -> BackendInfo:
+        """SciPy's version, without importing it."""
+        try:
+            return BackendInfo(usable=True, version=version("scipy"))
+        except PackageNotFoundError:
+            return BackendInfo(usable=False, reason=MISSING)
+
+
+def _refusal(problem: Problem) -> str:
+    """Why none of SciPy's functions does this problem; empty if one may."""
+    if find_spec("scipy") is None:
+        return MISSING
+    if problem.op != "forward":
+        return f"scipy correlates, it has no {problem.op}"
+    if problem.memory != "host":
+        return f"scipy runs on host arrays, not on {problem.memory}"
+    if problem.is_layer:
+        return f"scipy has no layers, only filters of {problem.ndim} axes; got a kernel of shape {problem.kernel_shape}"
+    if set(problem.stride) != {1}:
+        return f"scipy computes every output sample; got stride {problem.stride}"
+    if set(problem.dilation) != {1}:
+        return f"scipy has no dilated kernels; got dilation {problem.dilation}"
+    return ""
