@@ -83,6 +83,7 @@ def extension(name, source, flags=(), macros=()):
         name,
         [str(source)],
         include_dirs=[str(NATIVE), str(SOURCE)],
+        depends=[str(path) for path in sorted(NATIVE.glob("*.h"))],
         define_macros=list(macros),
         extra_compile_args=[*COMMON_FLAGS, *flags, *(SANITIZE if DEBUG else [])],
         extra_link_args=["-pthread", *(["-fsanitize=address,undefined"] if DEBUG else [])],

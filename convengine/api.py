@@ -101,6 +101,8 @@ class Call:
         problem = reading.problem
         if self.integer_limits:
             _check_integer_range(x, problem, self.integer_limits)
+        if self.prepared is not None:
+            self.prepared.decision.require()  # also where nothing is left to compute
         result = _new(problem, reading.out_shape) if out is None else _checked_out(out, x, problem, reading.out_shape)
         if result.size:
             view, target = x, result
@@ -199,7 +201,11 @@ def _prepare(ndim: int, flip: bool, x: Any, kernel: Any, keywords: dict[str, Any
     problem = reading.problem
     explicit = keywords["dtype"] is not None or out is not None
     _check_default_dtype(problem, reading.kernel, reading.bias, explicit)
-    prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options) if problem.taps else None
+    if problem.taps:
+        prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options)
+    else:
+        prepared = None
+        select.require_usable(problem, options)
     identity = reading.x_axes == reading.out_axes == tuple(range(len(reading.x_axes)))
     return Call(reading, prepared, identity, _integer_limits(problem, reading.kernel, reading.bias))
 

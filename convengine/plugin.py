@@ -29,6 +29,7 @@ __all__ = [
     "Solve",
     "direct_error",
     "finish",
+    "require_magnitude",
     "workers",
 ]
 
@@ -151,6 +152,13 @@ def direct_error(problem: Problem) -> float:
     return terms * u / (1 - terms * u)
 
 
+def require_magnitude(x: Any, fill_value: Any, limit: int) -> None:
+    """Decline where an integer sample is larger than a method computes exactly."""
+    largest = max(abs(int(x.max())), abs(int(x.min())), abs(int(fill_value)))
+    if largest > limit:
+        raise Declined(f"samples reach {largest}; with this kernel it is exact up to {limit}")
+
+
 def finish(problem: Problem, total: Any, bias: Any, out: Any = None, *, xp: Any = np) -> Any:
     """Add the bias to a sum, round once to the problem's dtype, and write the result.
 
@@ -184,9 +192,9 @@ def finish(problem: Problem, total: Any, bias: Any, out: Any = None, *, xp: Any 
     dtype = problem.out_dtype
     if dtype.kind in "biu" and total.dtype != dtype:
         total = _to_integer(total, dtype, problem.overflow, xp)
-    if out is None:
-        return total.astype(dtype, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # float64 to float32 may become infinite: that is the rounding
+        if out is None:
+            return total.astype(dtype, copy=False)
         out[...] = total
     return out
 

@@ -42,9 +42,13 @@ class Decision:
     @property
     def chosen(self) -> Candidate:
         """The cheapest candidate; NoBackend with every refusal if there is none."""
-        if self.candidates:
-            return self.candidates[0]
-        raise NoBackend(self.explain_none())
+        self.require()
+        return self.candidates[0]
+
+    def require(self) -> None:
+        """Raise NoBackend with every refusal if there is no candidate."""
+        if not self.candidates:
+            raise NoBackend(self.explain_none())
 
     def explain_none(self) -> str:
         """Text of the NoBackend error."""
@@ -109,7 +113,16 @@ def decide(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
     return decision
 
 
-def _ask(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
+def require_usable(problem: Problem, options: Options) -> None:
+    """Raise NoBackend where the backends asked for are not installed or not usable, though nothing is to be summed."""
+    asked = _installed(options)
+    reasons = [(name, "", registry.info(name).reason) for name in asked if not registry.info(name).usable]
+    if len(reasons) == len(asked):
+        raise NoBackend(Decision(problem, (), tuple(reasons)).explain_none())
+
+
+def _installed(options: Options) -> tuple[str, ...]:
+    """The backends that may run; NoBackend for a name that is not installed."""
     installed = registry.names()
     asked = options.backend or installed
     if unknown := [name for name in asked if name not in installed]:
@@ -117,9 +130,14 @@ def _ask(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
             f"no backend is called {', '.join(map(repr, unknown))}; installed: {', '.join(installed) or 'none'}; "
             "see ce.backends()"
         )
+    return asked
+
+
+def _ask(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
+    asked = _installed(options)
     candidates, refusals = _offers(problem, facts, options, asked)
     if options.backend and not candidates:
-        able, _ = _offers(problem, facts, options, [name for name in installed if name not in asked])
+        able, _ = _offers(problem, facts, options, [name for name in registry.names() if name not in asked])
         others = ", ".join(dict.fromkeys(candidate.backend for candidate in able)) or "none"
         refusals.append(("backends that can", "", others))
     return Decision(problem, tuple(candidates), tuple(refusals))
@@ -187,8 +205,7 @@ class Prepared:
                 except Declined as reason:
                     log.debug("%s (%s) declined: %s", candidate.backend, candidate.offer.method, reason)
                     self._note(candidate, str(reason))
-            if not self.decision.candidates:
-                raise NoBackend(self.decision.explain_none())
+            self.decision.require()
             raise NoBackend("\n".join([f"no backend can run {self.decision.problem}", *self._refusals()]))
         finally:
             WORKERS.reset(token)

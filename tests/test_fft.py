@@ -5,6 +5,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -17,6 +18,7 @@ from convengine_fft.tiling import Tiling, candidates, error_factor
 
 import convengine as ce
 from convengine.boundary import Boundary
+from convengine.plugin import Refusal
 from convengine.problem import KernelFacts, Problem
 from convengine.testing import bounds
 from convengine.testing.oracle import pad, reference
@@ -278,33 +280,34 @@ def test_integers_are_exact(tiles: Force, x_dtype: str, kernel_dtype: str) -> No
         np.testing.assert_array_equal(fft("conv2d", x, kernel, **keywords), expected)
 
 
-def accepts(x: Any, kernel: Any) -> bool:
-    return ce.explain(x, kernel, backend="fft").chosen is not None
-
-
-def test_integers_are_exact_up_to_the_refusal(tiles: Force) -> None:
+def test_integers_are_exact_up_to_the_limit(tiles: Force) -> None:
     tiles(64)
     signs = np.random.default_rng(4).choice([-1, 1], 1000)
-    x, pattern = (signs * np.int64(2**31 - 1)).astype(np.int32), signs[:24]
-    low, high = 1, 2**20
-    assert accepts(x, pattern * low)
-    assert not accepts(x, pattern * high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if accepts(x, pattern * middle) else (low, middle)
-    factor = error_factor(64, 1, np.dtype("f8")) * 2.0**31 * 8
-    assert factor * low * np.sqrt(24) < 0.5 <= factor * high * np.sqrt(24)
-    np.testing.assert_array_equal(fft("corr1d", x, pattern * low), np.correlate(x.astype(np.int64), pattern * low))
-    text = rf"tile 64 may err by 0\.5\d?, not below 0\.5, for int32 .* 2-norm {high * np.sqrt(24):.4g}"
-    with pytest.raises(ce.NoBackend, match=text):
-        fft("corr1d", x, pattern * high)
-
-
-def test_integers_are_refused_where_float64_would_round_their_sums() -> None:
-    x, kernel = np.ones(20, np.int64), np.ones(3, np.int64)
-    text = rf"may reach {3 * 2**63} \(largest int64 times sum\|kernel\| = 3\).* {2**53}"
-    with pytest.raises(ce.NoBackend, match=text):
+    kernel = signs[:24] * 2**20
+    factor = error_factor(64, 1, np.dtype("f8")) * 8 * 2.0**20 * np.sqrt(24)
+    limit = min(int(np.ceil(0.5 / factor)) - 1, (2**53 - 1) // (24 * 2**20))
+    x = (signs * limit).astype(np.int32)
+    np.testing.assert_array_equal(fft("corr1d", x, kernel), np.correlate(x.astype(np.int64), kernel))
+    x[-1] = limit + 1
+    with pytest.raises(ce.NoBackend, match=f"samples reach {limit + 1}; with this kernel it is exact up to {limit}"):
         fft("corr1d", x, kernel)
+    np.testing.assert_array_equal(ce.corr1d(x, kernel), np.correlate(x.astype(np.int64), kernel))
+
+
+def test_a_fill_value_counts_as_a_sample() -> None:
+    with pytest.raises(ce.NoBackend, match=f"samples reach {2**53}"):
+        fft("corr1d", np.ones(20, np.int64), np.ones(3, np.int64), mode="same", fill_value=2**53)
+
+
+def test_wide_dtypes_are_judged_by_their_samples() -> None:
+    np.testing.assert_array_equal(fft("corr1d", np.ones(20, np.int64), np.ones(3, np.int64)), np.full(18, 3))
+    with pytest.raises(ce.NoBackend, match=f"samples reach {2**54}"):
+        fft("corr1d", np.full(20, 2**54), np.ones(3, np.int64))
+
+
+def test_integers_are_refused_where_bytes_would_be_too_large() -> None:
+    with pytest.raises(ce.NoBackend, match=rf"sum\|kernel\| = {3 * 2**46}, with samples up to \d+ only, not 255"):
+        fft("corr1d", np.ones(20, np.int64), np.full(3, 2**46))
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["tile as chosen", "small tiles"])
@@ -420,6 +423,16 @@ def test_the_price_hardly_depends_on_the_kernels_width() -> None:
     narrow, wide = (offer_of("corr2d", np.empty((1500, 1500), "f4"), np.ones((k, k), "f4")).seconds for k in (11, 63))
     assert narrow < wide < 2 * narrow
     assert offer_of("corr2d", np.empty((8, 8)), np.ones((3, 3))).seconds > 5e-5
+
+
+@pytest.mark.parametrize("dtype", ["f8", "u1"])
+@pytest.mark.parametrize("shape", [(0, 20), (2, 0), (0, 2)])
+def test_an_empty_problem_has_a_price(shape: tuple[int, int], dtype: str) -> None:
+    problem = problem_of("corr2d", np.empty((9, 9), dtype), np.ones((3, 3), dtype))
+    empty = replace(problem, x_shape=shape, out_shape=tuple(max(n - 2, 0) for n in shape))
+    offers = Backend().offers(empty, KernelFacts.of(np.ones((3, 3)), 2))
+    assert not isinstance(offers, Refusal)
+    assert offers[0].seconds == pytest.approx(1e-4)
 
 
 @pytest.mark.parametrize("tap", [NAN, INF])

@@ -459,8 +459,8 @@ def test_complex_magnitudes_are_of_the_parts():
         ("for each of 1 axes; got 'mirror'", "corr1d", (5,), (3,), {"boundary": "mirror"}),
         ("for each of 1 axes; got ['edge', 'wrap']", "corr1d", (5,), (3,), {"boundary": ["edge", "wrap"]}),
         ("overflow must be one of saturate, wrap, raise; got 'clip'", "corr1d", (5,), (3,), {"overflow": "clip"}),
-        ("bias must have the shape (2,); got ()", "corr1d", (1, 5), (2, 1, 3), {"bias": 1.0}),
-        ("bias must have the shape (); got (1,)", "corr1d", (5,), (3,), {"bias": [1.0]}),
+        ("bias must be one number or 2; got the shape (1,)", "corr1d", (1, 5), (2, 1, 3), {"bias": [1.0]}),
+        ("bias must be one number or 1; got the shape (2,)", "corr1d", (5,), (3,), {"bias": [1.0, 2.0]}),
         ("bias must be real beside a float64 sum; got complex128", "corr1d", (5,), (3,), {"bias": 1j}),
     ],
 )  # fmt: skip
@@ -506,6 +506,12 @@ def test_exact_fill_values_and_whole_biases_pass():
     same(final("corr1d", np.ones(1, u1), [1, 1], padding=1, fill_value=2.0), np.array([3, 3]))
     same(final("corr1d", np.ones(1, f4), [1], padding=1, fill_value=np.nan), np.array([np.nan, 1, np.nan], f4))
     same(final("corr1d", np.ones(1, u1), np.ones(1, u1), bias=2.0), np.array([3], i4))
+
+
+def test_one_bias_serves_all_channels():
+    x, kernel = np.ones((1, 1)), np.ones((2, 1, 1))
+    same(final("corr1d", x, kernel, bias=2), final("corr1d", x, kernel, bias=[2, 2]))
+    same(final("corr1d", x[0], [1.0], bias=2), final("corr1d", x[0], [1.0], bias=[2]))
 
 
 # ---- imports ----

@@ -1,5 +1,6 @@
 """Offers, prices and plans of the compiled direct kernels."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -37,6 +38,12 @@ def compiled_levels() -> tuple[str, ...]:
     return tuple(level for level in LEVELS if find_spec(f"convengine_cython.kernels_{level}_f4") is not None)
 
 
+@cache
+def chosen_level(asked: str | None) -> str:
+    """The level to run; `asked` is what CONVENGINE_ISA holds. Cached: virtual machines answer CPUID slowly."""
+    return native.isa_level(compiled_levels())
+
+
 class Backend:
     """Direct sums in compiled loops, for every problem on host arrays."""
 
@@ -46,7 +53,7 @@ class Backend:
     def info(self) -> BackendInfo:
         """Version, CPU and the level in use; a level forced by CONVENGINE_ISA that cannot run is a reason not to."""
         try:
-            level = native.isa_level(compiled_levels())
+            level = chosen_level(os.environ.get("CONVENGINE_ISA"))
         except RuntimeError as error:
             return BackendInfo(usable=False, reason=str(error))
         return BackendInfo(usable=True, version=metadata.version("convengine"), isa=level)
@@ -58,7 +65,7 @@ class Backend:
         if problem.memory != "host":
             return Refusal(f"runs on host arrays, not {problem.memory}")
         try:
-            level = native.isa_level(compiled_levels())
+            level = chosen_level(os.environ.get("CONVENGINE_ISA"))
         except RuntimeError as error:
             return Refusal(str(error))
         summed = element(problem.sum_dtype)

@@ -510,12 +510,13 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
                     Py_ssize_t count, bint direct, const T** rows, T* filled, T* scratch) noexcept nogil:
     """Fill the table of row pointers for `height` output rows from y and `count` output elements from `first`."""
     cdef Py_ssize_t stride = w.stride[2], phases = min(stride, (w.widths[2] - 1) * w.dilation[2] + 1), reach, total
-    cdef Py_ssize_t c, kz, q, zs, ys, f, n, used = (height - 1) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1
+    cdef Py_ssize_t c, kz, q, zs, ys, f, n, i, end, used = (height - 1) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1
     cdef int part
     cdef const char* plane
     cdef const T** table = rows
     reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
     total = (w.before[2] + w.sizes[2] + w.after) * w.inner
+    end = max(count, CE_LANES) + reach // stride + 1
     for c in range(w.channels):
         for part in range(w.x_parts):
             for kz in range(w.widths[0]):
@@ -534,6 +535,8 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
                             n = min(count + reach // stride + 1, (total - first * stride - f + stride - 1) // stride)
                             fetch_row(w, plane + ys * w.x_axis[1], first * stride + f, stride, n, w.fill[part],
                                       scratch + f * w.phase)
+                            for i in range(n, end):  # what only lanes without an output read
+                                scratch[f * w.phase + i] = 0
                         table[q] = scratch
                         scratch += w.row
                 table += w.span

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 
-import numpy as np
-
 from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, workers
 from convengine.problem import KernelFacts, Problem
+from convengine_fft.exactness import exact_limit, largest_sample
 from convengine_fft.tiling import Tiling, candidates, error_factor
 
 __all__ = ["Backend"]
 
 METHOD = "overlap-save, tile "
-EXACT = 2**53  # float64 holds every integer up to here
+JUDGED = 255  # an offer for a wide dtype must at least serve bytes; the call judges the samples
 
 
 class Backend:
@@ -35,13 +34,13 @@ class Backend:
             return Refusal(reason)
         tilings = candidates(problem)
         if problem.is_integer:
-            errors = {tiling: _integer_error(problem, facts, tiling) for tiling in tilings}
-            tilings = [tiling for tiling in tilings if errors[tiling] < 0.5]
+            limits = {tiling: exact_limit(problem, facts, tiling) for tiling in tilings}
+            least = min(largest_sample(problem), JUDGED)
+            tilings = [tiling for tiling in tilings if limits[tiling] >= least]
             if not tilings:
-                best = min(errors, key=lambda tiling: errors[tiling])
                 return Refusal(
-                    f"integers must come out exact; float64 transforms of tile {best} may err by {errors[best]:.2g}, "
-                    f"not below 0.5, for {problem.x_dtype} samples and a kernel of 2-norm {facts.norm:.4g}"
+                    f"integers must come out exact; float64 transforms do for a kernel of 2-norm {facts.norm:.4g} and "
+                    f"sum|kernel| = {facts.abs_sum}, with samples up to {max(limits.values())} only, not {least}"
                 )
         fast = _fastest(problem, tilings)
         lean = [tiling for tiling in tilings if 4 * _held(problem, tiling) <= _held(problem, fast)]
@@ -64,11 +63,6 @@ def _refusal(problem: Problem, facts: KernelFacts) -> str:
         return f"runs on arrays in host memory, not {problem.memory}"
     if not facts.finite:
         return "the kernel holds NaN or infinity, which a transform would spread over whole tiles"
-    if problem.is_integer and (largest := _largest(problem) * int(facts.abs_sum)) >= EXACT:
-        return (
-            f"integers must come out exact; sums may reach {largest} (largest {problem.x_dtype} times sum|kernel| = "
-            f"{facts.abs_sum}), not below 2**53 = {EXACT}, from where float64 rounds them"
-        )
     return ""
 
 
@@ -92,20 +86,3 @@ def _offer(problem: Problem, tiling: Tiling) -> Offer:
 def _held(problem: Problem, tiling: Tiling) -> int:
     """Memory of one tile and the kernel's spectrum."""
     return tiling.tile_bytes(problem) + tiling.spectrum_bytes(problem)
-
-
-def _largest(problem: Problem) -> int:
-    """Largest magnitude of an integer sample."""
-    if problem.x_dtype.kind == "b":
-        return 1
-    info = np.iinfo(problem.x_dtype)
-    return max(int(info.max), -int(info.min))
-
-
-def _integer_error(problem: Problem, facts: KernelFacts, tiling: Tiling) -> float:
-    """Proven error before rounding, of samples as large as their dtype allows."""
-    index = (0,) * problem.ndim  # the first tile holds as many samples as any
-    samples = math.prod(stop - start for start, stop in tiling.reads(problem, index))
-    per_group = problem.channels[0] // problem.groups
-    norm = _largest(problem) * math.sqrt(samples * per_group)
-    return error_factor(tiling.size, per_group, np.dtype(np.float64)) * norm * facts.norm

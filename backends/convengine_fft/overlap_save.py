@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from convengine.plugin import finish, workers
-from convengine.problem import Problem
+from convengine.plugin import finish, require_magnitude, workers
+from convengine.problem import KernelFacts, Problem
+from convengine_fft.exactness import exact_limit, largest_sample
 from convengine_fft.footprint import overwrite
 from convengine_fft.samples import read
 from convengine_fft.tiling import Tiling, compute_dtype
@@ -38,6 +39,10 @@ class OverlapSave:
         dtype, groups = compute_dtype(problem), problem.groups
         channels_in, channels_out = problem.channels
         shape = groups, channels_out // groups, channels_in // groups
+        limit = None  # on the magnitude of a sample, where the dtype of x allows more than is exact
+        if problem.is_integer:
+            exact = exact_limit(problem, KernelFacts.of(kernel, problem.ndim), self.tiling)
+            limit = exact if exact < largest_sample(problem) else None
         kernel = kernel.astype(dtype).reshape(*shape, *problem.kernel_spatial)  # astype copies
         scaled = kernel.copy()
         rows = scaled.reshape(1, channels_out, -1)
@@ -47,7 +52,8 @@ class OverlapSave:
         for channel in np.ndindex(*shape[:2]):  # one output channel at a time: no second spectrum in memory
             spectrum[channel] = transform.of_kernel(scaled[channel])
         bias = None if bias is None else bias.copy()
-        return TiledFilter(problem, self.tiling, transform, kernel, spectrum, exponents.reshape(shape[:2]), bias)
+        exponents = exponents.reshape(shape[:2])
+        return TiledFilter(problem, self.tiling, transform, kernel, spectrum, exponents, bias, limit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +67,13 @@ class TiledFilter:
     spectrum: Array  # (G, D, C, *F), of the kernel scaled by 2**-exponents
     exponents: Array  # (G, D)
     bias: Array | None
+    limit: int | None
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
         """Filter x batch by batch of tiles."""
         problem = self.problem
+        if self.limit is not None:
+            require_magnitude(x, problem.fill_value, self.limit)
         if out is None:
             out = np.empty(problem.out_shape, problem.out_dtype)
         most = self.tiling.batch(problem, workers())

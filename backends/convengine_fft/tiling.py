@@ -52,7 +52,7 @@ class Tiling:
     def of(cls, problem: Problem, tile: tuple[int, ...]) -> "Tiling":
         """Cut a problem into tiles of this size, each at least as large as the dilated kernel."""
         axes = zip(tile, _widths(problem), problem.stride, problem.out_spatial, strict=True)
-        outputs = tuple(min((length - width) // step + 1, n) for length, width, step, n in axes)
+        outputs = tuple(min((length - width) // step + 1, max(n, 1)) for length, width, step, n in axes)
         counts = tuple(-(-n // most) for n, most in zip(problem.out_spatial, outputs, strict=True))
         return cls(tile, outputs, counts)
 
@@ -73,6 +73,11 @@ class Tiling:
         """First and last + 1 sample that these outputs need, per axis; 0 is the first of x, before it lies the pad."""
         axes = zip(self.writes(problem, index), problem.stride, _widths(problem), problem.pads, strict=True)
         return [(first * s - before, (last - 1) * s + width - before) for (first, last), s, width, (before, _) in axes]
+
+    def most_read(self, problem: Problem) -> int:
+        """Samples of x and its border that a tile reads, at most, in one channel."""
+        axes = zip(self.outputs, problem.stride, _widths(problem), strict=True)
+        return math.prod((most - 1) * step + width for most, step, width in axes)
 
     def tile_bytes(self, problem: Problem) -> int:
         """Working memory of one tile: samples, their copy if not finite, spectra; sums, products, their transforms."""
@@ -119,7 +124,7 @@ def candidates(problem: Problem) -> list[Tiling]:
         # A spectrum of one number would let NumPy vectorise its product over the batch, and round it otherwise.
         least = 1 if axis < problem.ndim - 1 else 2
         smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, (n - 1) * step + width))
-        doublings = min((whole // smallest).bit_length(), SIZES[problem.ndim])
+        doublings = min((whole // smallest).bit_length(), SIZES[problem.ndim]) or 1  # an empty problem has a price too
         lengths.append([smallest << i for i in range(doublings)])
     return [Tiling.of(problem, tile) for tile in product(*lengths)]
 
@@ -139,11 +144,12 @@ def error_factor(size: int, channels: int, dtype: np.dtype[Any]) -> float:
     leaves out operations of the complex one of radix 2. Summing the products over the channels in order adds
     channels - 1 roundings to each, and by the Cauchy-Schwarz inequality sum_c ||x_c|| ||k_c|| <= ||x|| ||kernel||.
 
-    The roots: SciPy's pocketfft multiplies two table entries in double precision, each off by 1.6 u (its argument) and
-    1.5 u (a sine and cosine within one unit in the last place), the product by sqrt(5) u: 8.3 u in all, which exceeds
-    the u / sqrt(2) of correctly rounded roots. float32 rounds these correctly but for that.
+    The roots: SciPy's pocketfft, and ducc0 after it, multiply two table entries in double precision, each off by 1.6 u
+    (its argument) and 1.5 u (sine and cosine within one unit in the last place), the product by sqrt(5) u: 8.3 u in
+    all, where correctly rounded roots err by u / sqrt(2). In float32 these are rounded correctly but for that. For
+    other transforms that the user has set in scipy.fft the bound holds if their roots are no worse.
 
-    The tile is scaled to between 2**-32 and 2**32 (`overlap_save`), where underflow is far below the last term.
+    Tiles and kernels are scaled to between 2**-(maxexp/4) and its inverse, where underflow is far below the last term.
     """
     u = float(np.finfo(dtype).eps) / 2
     root = 8.3 * 2.0**-53 + (u / math.sqrt(2) if u > 2.0**-53 else 0.0)

@@ -48,14 +48,14 @@ def _exit_code(work: Callable[[], int], wanted: dict[str, bool]) -> int:
         complain("interrupted", kind="")
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
+        _settle_output()
         return PIPE_CLOSED
     except Exception as error:
         if wanted.get("traceback"):
             raise
         text = _text(error)
         if isinstance(error, OSError):
-            _drop_output()
+            _settle_output()
     complain(text)
     return BAD_INPUT
 
@@ -74,16 +74,20 @@ def _text(error: Exception) -> str:
         case MemoryError():
             return f"not enough memory: {error}" if str(error) else "not enough memory"
         case OSError():
-            return f"{error.filename or 'output'}: {error.strerror or error}"
+            return f"{error.filename or 'standard output'}: {error.strerror or error}"
         case ModuleNotFoundError() if error.name and error.name.partition(".")[0] in EXTRA:
             return f"this command needs {error.name}: pip install 'convengine[cli]'"
     return f"unexpected {type(error).__name__}: {error}; please report it, with what 'convengine --traceback' shows"
 
 
-def _drop_output() -> None:
-    """Send what is left in stdout's buffer nowhere, so that the interpreter's last flush doesn't fail as well."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _settle_output() -> None:
+    """Send what can't be written to stdout nowhere, so that the interpreter's own flush at exit doesn't fail too."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            number = sys.stdout.fileno()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 @click.group(cls=Application, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

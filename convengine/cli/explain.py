@@ -48,7 +48,7 @@ def _shape(context: click.Context, parameter: click.Parameter, value: str) -> tu
 def _stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """A kernel of which nothing is special: not separable, not symmetric."""
     if np.prod(shape, dtype=float) > 2**24:
-        raise click.ClickException(f"a kernel of shape {'x'.join(map(str, shape))} is larger than 2**24 taps; make it smaller")
+        raise click.ClickException(f"a kernel has at most 2**24 taps; got {'x'.join(map(str, shape))}; make it smaller")
     rng = np.random.default_rng(0)
     if dtype.kind in "biu":
         return rng.integers(1, 8, shape, np.int8)

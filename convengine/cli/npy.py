@@ -38,7 +38,7 @@ def read_npy(path: Path, check: Check | None = None) -> np.ndarray[Any, Any]:
         needed, held = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
         if held < needed:
             raise click.ClickException(
-                f"{path}: truncated or corrupt: its header says {dtype} of shape {shape}, {needed} bytes; it holds {held}"
+                f"{path}: truncated or corrupt: its header says {dtype} of shape {shape}, {needed} bytes; it has {held}"
             )
         if check is not None:
             check(shape, dtype)

@@ -10,8 +10,9 @@ from convengine.boundary import Boundary
 __all__ = ["DTYPES", "backend", "boundary", "channel_axis_of", "kernel_is", "mode", "op", "shown_as_json", "workers"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-DTYPES = tuple(
-    "uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64 complex64 complex128".split()
+DTYPES = (
+    *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
 )
 kernel_is = (
     "KERNEL is a name with its numbers (sobel-x, gaussian:2; 'convengine kernels' lists them), a file (weights.npy) "
@@ -48,13 +49,17 @@ def shown_as_json(command: F) -> F:
 def op(command: F) -> F:
     """Add --op."""
     text = "Cross-correlation, or convolution: the kernel flipped."
-    return click.option("--op", type=click.Choice(["corr", "conv"]), default="corr", show_default=True, help=text)(command)
+    return click.option("--op", type=click.Choice(["corr", "conv"]), default="corr", show_default=True, help=text)(
+        command
+    )
 
 
 def mode(default: str) -> Callable[[F], F]:
     """Add --mode."""
     text = "Where the kernel may stand: inside, centred on every sample, or wherever it meets one."
-    return click.option("--mode", type=click.Choice(["valid", "same", "full"]), default=default, show_default=True, help=text)
+    return click.option(
+        "--mode", type=click.Choice(["valid", "same", "full"]), default=default, show_default=True, help=text
+    )
 
 
 def boundary(default: str) -> Callable[[F], F]:

@@ -1,6 +1,7 @@
 """Pictures as the commands hold them, and the file formats: what each can hold."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-__all__ = ["FORMATS", "MAX_PIXELS", "Format", "Page", "Pages", "format_of"]
+__all__ = ["FORMATS", "MAX_PIXELS", "Format", "Page", "Pages", "decoding", "format_of"]
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gibibyte of RGB
 
@@ -83,4 +84,20 @@ def format_of(path: Path) -> Format:
         return FORMATS[path.suffix.lower()]
     except KeyError:
         known = ", ".join(FORMATS)
-        raise click.ClickException(f"{path}: the name must end in one of {known}; got {path.suffix or 'no ending'!r}") from None
+        raise click.ClickException(
+            f"{path}: the name must end in one of {known}; got {path.suffix or 'no ending'!r}"
+        ) from None
+
+
+@contextmanager
+def decoding(path: Path | str, name: str) -> Iterator[None]:
+    """Turn whatever a decoder makes of a faulty file into one line."""
+    try:
+        yield
+    except (click.ClickException, MemoryError, ModuleNotFoundError):
+        raise
+    except OSError as error:  # with a number it is the system's; decoders raise it for faults of the file, without
+        raise click.ClickException(f"{path}: {error.strerror or f'cannot be read as {name}: {error}'}") from error
+    except Exception as error:  # a decoder may trip over a corrupt file in any way
+        text = str(error) or type(error).__name__
+        raise click.ClickException(f"{path}: cannot be read as {name}: {text}") from error

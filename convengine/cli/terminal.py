@@ -66,11 +66,11 @@ def progress(text: str, total: float) -> Iterator[Callable[[float], None]]:
         yield lambda step: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.markup import escape
+    from rich.progress import Progress
 
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task(text, total=total)
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(escape(text), total=total)
     start = time.monotonic()
 
     def advance(step: float) -> None:

@@ -98,7 +98,7 @@ def read(
     return Question(
         x=stacked,
         kernel=filters,
-        bias=_bias(bias, () if weights.ndim == n else (len(filters),)),
+        bias=_bias(bias, len(filters)),
         weak=weak,
         pads=pads,
         boundary=words,
@@ -217,13 +217,13 @@ def _counts(what: str, value: Any, n: int, least: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _bias(bias: Any, shape: tuple[int, ...]) -> Array | None:
-    """One number for a filter, one per output channel for a layer."""
+def _bias(bias: Any, outputs: int) -> Array | None:
+    """One number for all output channels, or one for each; a filter has one."""
     if bias is None:
         return None
     offsets = _samples("bias", bias)
-    require(offsets.shape == shape, f"bias must have the shape {shape}; got {offsets.shape}")
-    return offsets.reshape(-1)
+    require(offsets.shape in ((), (outputs,)), f"bias must be one number or {outputs}; got the shape {offsets.shape}")
+    return np.broadcast_to(offsets, outputs)
 
 
 def _samples(what: str, values: Any) -> Array:

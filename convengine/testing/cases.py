@@ -5,7 +5,7 @@ keywords of a row. Choices come from a `Chooser`, so that a seeded generator and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ Row = dict[str, Any]
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float16", "float32", "float64")
 COMPLEX = ("complex64", "complex128")
+EMPTY = ("no image", "no channel", "empty axis")
 
 # A value that stands here more than once is drawn that much more often; covering asks for it no more than for others.
 TRAITS: dict[str, tuple[Any, ...]] = {
@@ -32,7 +33,7 @@ TRAITS: dict[str, tuple[Any, ...]] = {
     "ndim": (1, 2, 3),
     "shape": ("odd", "even", "one", "larger"),  # of the kernel: "larger" than x, on one axis at least
     "extent": ("small", "wide"),  # a wide row fills the main loop of a vector kernel, and leaves a rest
-    "samples": (*["some"] * 9, "no image", "no channel", "empty axis"),
+    "samples": (*["some"] * 27, *EMPTY),
     "layout": ("contiguous", "fortran", "transposed", "reversed", "sliced", "readonly", "swapped", "list"),
     "result": (*["default"] * 3, "wider", "narrower", "saturate", "wrap", "raise"),
     "values": ("plain", "plain", "scaled", "nan", "inf"),
@@ -51,7 +52,7 @@ FORBIDDEN: tuple[tuple[str, tuple[Any, ...], str, tuple[Any, ...]], ...] = (
     ("samples", ("no channel",), "kind", ("filter", "batch", "axes", "groups", "groups-last", "depthwise")),
     # A nested list loses the shape of what is empty, and comes back as bool, int64, float64 or complex128.
     ("kernel_dtype", ("ints", "floats"), "samples", ("no channel",)),
-    ("layout", ("list",), "samples", ("no image", "no channel", "empty axis")),
+    ("layout", ("list",), "samples", EMPTY),
     ("layout", ("list",), "x_dtype", ("int8", "int16", "int32", *INTEGERS[5:], "float16", "float32", "complex64")),
     ("result", ("saturate", "wrap", "raise"), "x_dtype", COMPLEX),
     ("result", ("saturate", "wrap", "raise"), "kernel_dtype", ("complex64",)),
@@ -127,26 +128,30 @@ def covering_cases(least: int = 360, seed: int = 7) -> list[Case]:
 
 
 def covering_rows(choose: Chooser) -> Iterator[Row]:
-    """Rows that together hold every allowed pair of trait values; each takes in what is still missing, greedily."""
-    place = {trait: number for number, trait in enumerate(TRAITS)}
+    """Rows that together hold every allowed pair of trait values."""
+    # Without samples there may be no output, and nothing is shown of the other traits: they meet in rows with samples.
+    yield from _cover(choose, TRAITS | {"samples": ("some",)}, list(combinations(TRAITS, 2)))
+    others = [trait for trait in TRAITS if trait != "samples"]
+    yield from _cover(choose, TRAITS | {"samples": EMPTY}, [("samples", trait) for trait in others])
 
-    def pair(one: tuple[str, Any], other: tuple[str, Any]) -> tuple[tuple[str, Any], tuple[str, Any]]:
-        return (one, other) if place[one[0]] < place[other[0]] else (other, one)
 
+def _cover(choose: Chooser, traits: Mapping[str, Sequence[Any]], together: Sequence[tuple[str, str]]) -> Iterator[Row]:
+    """Rows in which all allowed values of the traits that go together meet; each takes in what is missing, greedily."""
     missing = dict.fromkeys(  # ordered, as a set of strings is not from one process to the next
         ((a, value), (b, other))
-        for a, b in combinations(TRAITS, 2)
-        for value, other in product(TRAITS[a], TRAITS[b])
+        for a, b in together
+        for value, other in product(traits[a], traits[b])
         if _allowed({a: value}, b, other)
     )
     while missing:
         row: Row = dict(next(iter(missing)))
-        for trait in [trait for trait in TRAITS if trait not in row]:
-            options = [value for value in dict.fromkeys(TRAITS[trait]) if _allowed(row, trait, value)]
-            gains = [sum(pair((trait, value), old) in missing for old in row.items()) for value in options]
+        for trait in [trait for trait in traits if trait not in row]:
+            options = [value for value in dict.fromkeys(traits[trait]) if _allowed(row, trait, value)]
+            news = [(trait, value) for value in options]
+            gains = [sum((old, new) in missing or (new, old) in missing for old in row.items()) for new in news]
             row[trait] = choose.pick([value for value, gain in zip(options, gains, strict=True) if gain == max(gains)])
-        for one, other in combinations(row.items(), 2):
-            missing.pop(pair(one, other), None)
+        for one, other in permutations(row.items(), 2):
+            missing.pop((one, other), None)
         yield row
 
 
@@ -247,7 +252,8 @@ def _channels(choose: Chooser, row: Row) -> tuple[list[int], list[int], Row]:
         return [], [], {}
     if kind in ("batch", "axes", "colour"):
         outer = [*batch, choose.integer(1, 4)]
-        outer[0 if empty == "no image" else -1] *= empty == "some" or empty == "empty axis"
+        if empty in ("no image", "no channel"):
+            outer[0 if empty == "no image" else -1] = 0
         return outer, [], {}
     groups = {"layer": 1, "layer-last": 1, "groups": 2, "groups-last": 2}.get(kind) or choose.integer(2, 4)
     inputs = 0 if empty == "no channel" else 1 if kind == "depthwise" else choose.integer(1, 3)

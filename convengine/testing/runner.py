@@ -14,6 +14,7 @@ import numpy as np
 from convengine import api, config, registry
 from convengine.errors import NoBackend
 from convengine.plugin import Offer
+from convengine.problem import KernelFacts, Problem
 from convengine.reading import read_array
 from convengine.select import Candidate, Prepared
 from convengine.testing.arguments import Array
@@ -26,6 +27,7 @@ __all__ = [
     "Method",
     "Result",
     "answers",
+    "asked",
     "attempt",
     "bound",
     "examine",
@@ -137,10 +139,7 @@ def methods(
     Exception
         Whatever the backend raises where it should refuse.
     """
-    x = read_array(place(backend, case.x) if x is None else x, "x")
-    options = config.current(backend=backend, workers=workers)
-    ndim, flip = api.OPERATIONS[case.name]
-    call = api.find(ndim, flip, x, case.kernel, api.DEFAULTS | case.keywords, out, options)
+    call = _call(backend, case, x, out, workers)
     if call.prepared is None:
         return (Method("", None, call),)
     prepared = call.prepared
@@ -155,6 +154,19 @@ def methods(
         return Method(candidate.offer.method, candidate.offer, replace(call, prepared=only))
 
     return tuple(alone(candidate) for candidate in prepared.decision.candidates)
+
+
+def asked(backend: str, case: Case) -> tuple[Problem, KernelFacts] | None:
+    """What a backend is asked about a case; None where there is nothing to sum."""
+    prepared = _call(backend, case, None, None, None).prepared
+    return None if prepared is None else (prepared.decision.problem, prepared.facts)
+
+
+def _call(backend: str, case: Case, x: Any, out: Any, workers: int | None) -> api.Call:
+    x = read_array(place(backend, case.x) if x is None else x, "x")
+    options = config.current(backend=backend, workers=workers)
+    ndim, flip = api.OPERATIONS[case.name]
+    return api.find(ndim, flip, x, case.kernel, api.DEFAULTS | case.keywords, out, options)
 
 
 def answers(backend: str, case: Case, *, x: Any = None, workers: int | None = None) -> dict[str, Answer]:

@@ -1,0 +1,146 @@
+"""TIFF files: pages in, one at a time, and pages out."""
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import numpy as np
+
+from convengine.cli.pictures import Page, Pages, decoding
+
+__all__ = ["opened_tiff", "write_tiff"]
+
+PREMULTIPLIED, OPACITY = 1, (1, 2)  # ExtraSamples
+BLACK_IS_ZERO, WHITE_IS_ZERO, RGB, PALETTE = 1, 0, 2, 3  # PhotometricInterpretation
+UNCOMPRESSED = 1
+BIG = 2**32 - 2**26  # bytes beyond which a classic TIFF's offsets end, with room for the headers
+
+
+class _Log(logging.Handler):
+    """Keeps what tifffile says of a file's chain of pages: it stops there without raising, and pages would be lost."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lost: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if "TiffPages" in text:
+            self.lost.append(text.rpartition("> ")[2])
+
+
+@contextmanager
+def opened_tiff(path: Path, max_pixels: int) -> Iterator[Pages]:
+    """Open a TIFF file; its pages are decoded as they are asked for."""
+    logger, log = logging.getLogger("tifffile"), _Log()
+    logger.addHandler(log)
+    logger.propagate = False
+    try:
+        with path.open("rb") as file:
+            with decoding(path, "TIFF"):
+                from tifffile import TiffFile
+
+                tiff = TiffFile(file)
+                count = len(tiff.pages)
+                samples = sum(math.prod(page.shape) for page in tiff.pages)
+                claimed = sum(math.prod(series.shape) for series in tiff.series)
+            if log.lost or not count:
+                raise click.ClickException(f"{path}: truncated or corrupt: {', '.join(log.lost) or 'it has no page'}")
+            if claimed > samples:
+                raise click.ClickException(
+                    f"{path}: holds {claimed} samples behind {count} page headers for {samples}; "
+                    "save it with a header for each page, or as NPY"
+                )
+            yield Pages(count, _each(tiff, path, max_pixels))
+    finally:
+        logger.removeHandler(log)
+        logger.propagate = True
+
+
+def _each(tiff: Any, path: Path, max_pixels: int) -> Iterator[Page]:
+    for number, page in enumerate(tiff.pages, start=1):
+        name = f"{path}, page {number}" if len(tiff.pages) > 1 else str(path)
+        with decoding(name, "TIFF"):
+            read = _page(page.aspage(), name, path.stat().st_size, max_pixels)
+        yield read
+
+
+def _page(page: Any, name: str, size: int, max_pixels: int) -> Page:
+    """Check a page's claims, decode it, and sort its channels."""
+    pixels = page.imagewidth * page.imagelength * page.imagedepth
+    if pixels > max_pixels or math.prod(page.shape) > 4 * max_pixels:
+        raise click.ClickException(
+            f"{name}: claims {page.imagewidth} x {page.imagelength} pixels of {page.samplesperpixel} samples; "
+            f"the limit is {max_pixels} pixels. If the file is to be trusted, raise --max-pixels."
+        )
+    needed = -(-math.prod(page.shape) * page.bitspersample // 8)
+    held = sum(page.databytecounts)
+    end = max((at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
+    if end > size or (page.compression == UNCOMPRESSED and held < needed):
+        raise click.ClickException(
+            f"{name}: truncated or corrupt: {page.dtype} of shape {page.shape} needs {needed} bytes; "
+            f"the file has {size} and the page's samples {held}, up to byte {end}"
+        )
+    if page.axes not in ("YX", "YXS", "SYX") or page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE):
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise click.ClickException(
+            f"{name}: {kind} with axes {page.axes} is not filtered; save it as grey or RGB first"
+        )
+    try:
+        samples = page.asarray()
+    except ValueError as error:
+        if "imagecodecs" in str(error):
+            text = f"{name}: is compressed by {page.compression.name}, which needs: pip install imagecodecs"
+            raise click.ClickException(text) from error
+        raise
+    return _sorted_channels(page, name, samples)
+
+
+def _sorted_channels(page: Any, name: str, samples: np.ndarray[Any, Any]) -> Page:
+    samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples
+    if page.photometric == PALETTE:
+        colours = page.colormap.T[samples]
+        samples = (colours >> 8).astype(np.uint8) if page.bitspersample <= 8 else colours
+    elif page.photometric == WHITE_IS_ZERO:
+        if samples.dtype.kind not in "bu":
+            raise click.ClickException(f"{name}: {samples.dtype} where white is zero is not filtered; save it as grey")
+        samples = samples ^ np.array(2**page.bitspersample - 1, samples.dtype)  # white - samples, for bool too
+    if samples.dtype.kind == "b":
+        samples = samples * np.uint8(255)
+    alpha, premultiplied = None, False
+    if samples.ndim == 3 and len(page.extrasamples) == 1 and page.extrasamples[0] in OPACITY:
+        premultiplied = page.extrasamples[0] == PREMULTIPLIED
+        samples, alpha = samples[..., :-1], samples[..., -1]
+        samples = samples[..., 0] if samples.shape[-1] == 1 else samples
+    rgb = page.photometric in (RGB, PALETTE)
+    return Page(samples, -1 if samples.ndim == 3 else None, rgb, alpha, premultiplied, page.iccprofile)
+
+
+def write_tiff(file: BinaryIO, pages: Iterable[Page], count: int) -> None:
+    """Write pages, (H, W) or (H, W, C), uncompressed."""
+    from tifffile import TiffWriter
+
+    writer = None
+    for page in pages:
+        pixels = page.interleaved
+        if writer is None:
+            writer = TiffWriter(file, bigtiff=pixels.nbytes * count > BIG)
+        channels = pixels.shape[-1] if pixels.ndim == 3 else 1
+        extra = [0] * (channels - (3 if page.rgb else 1))
+        if page.alpha is not None:
+            extra[-1] = PREMULTIPLIED if page.premultiplied else 2
+        writer.write(
+            pixels,
+            photometric=RGB if page.rgb else BLACK_IS_ZERO,
+            planarconfig=1 if channels > 1 else None,
+            extrasamples=extra or None,
+            iccprofile=page.profile,
+            metadata=None,
+            contiguous=False,
+        )
+    if writer is not None:
+        writer.close()
