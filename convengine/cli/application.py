@@ -34,7 +34,8 @@ class Application(click.Group):
 
         def work() -> int:
             answer = super(Application, self).main(*args, **keywords)
-            sys.stdout.flush()  # a full disk shows here, where it can still be told
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a full disk shows here, where it can still be told
             return answer if isinstance(answer, int) else OK
 
         sys.exit(_exit_code(work, wanted))

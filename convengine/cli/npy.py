@@ -1,14 +1,14 @@
-"""NumPy's .npy files, with every claim of the header checked before memory is asked for."""
+"""NumPy's .npy files: in, with every claim of the header checked before memory is asked for, and out."""
 
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 import numpy as np
 
-__all__ = ["read_npy"]
+__all__ = ["read_npy", "write_npy"]
 
 Check = Callable[[tuple[int, ...], np.dtype[Any]], None]
 
@@ -45,3 +45,11 @@ def read_npy(path: Path, check: Check | None = None) -> np.ndarray[Any, Any]:
         file.seek(0)
         array: np.ndarray[Any, Any] = np.load(file, allow_pickle=False)
     return array
+
+
+def write_npy(file: BinaryIO, path: Path, arrays: list[np.ndarray[Any, Any]]) -> None:
+    """Write an array; several of one shape become the first axis of one."""
+    if len({(array.shape, array.dtype) for array in arrays}) > 1:
+        shapes = ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays}))
+        raise click.ClickException(f"{path}: NPY holds one array, but the pages are {shapes}; write TIFF")
+    np.lib.format.write_array(file, arrays[0] if len(arrays) == 1 else np.stack(arrays), allow_pickle=False)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -41,9 +41,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: closed before the program started
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows of text under a header."""
-    if not sys.stdout.isatty():
+    if not _is_terminal(sys.stdout):
         click.echo(table(header, rows))
         return
     from rich import box
@@ -62,7 +66,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def progress(text: str, total: float) -> Iterator[Callable[[float], None]]:
     """Yield a function that adds to what is done; on a terminal, a bar appears on stderr when the work is long."""
-    if not sys.stderr.isatty():
+    if not _is_terminal(sys.stderr):
         yield lambda step: None
         return
     from rich.console import Console

@@ -4,6 +4,8 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,11 +67,11 @@ def _each(tiff: Any, path: Path, max_pixels: int) -> Iterator[Page]:
     for number, page in enumerate(tiff.pages, start=1):
         name = f"{path}, page {number}" if len(tiff.pages) > 1 else str(path)
         with decoding(name, "TIFF"):
-            read = _page(page.aspage(), name, path.stat().st_size, max_pixels)
+            read = _page(page.aspage(), path, name, max_pixels)
         yield read
 
 
-def _page(page: Any, name: str, size: int, max_pixels: int) -> Page:
+def _page(page: Any, path: Path, name: str, max_pixels: int) -> Page:
     """Check a page's claims, decode it, and sort its channels."""
     pixels = page.imagewidth * page.imagelength * page.imagedepth
     if pixels > max_pixels or math.prod(page.shape) > 4 * max_pixels:
@@ -78,7 +80,7 @@ def _page(page: Any, name: str, size: int, max_pixels: int) -> Page:
             f"the limit is {max_pixels} pixels. If the file is to be trusted, raise --max-pixels."
         )
     needed = -(-math.prod(page.shape) * page.bitspersample // 8)
-    held = sum(page.databytecounts)
+    size, held = path.stat().st_size, sum(page.databytecounts)
     end = max((at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
     if end > size or (page.compression == UNCOMPRESSED and held < needed):
         raise click.ClickException(
@@ -90,14 +92,29 @@ def _page(page: Any, name: str, size: int, max_pixels: int) -> Page:
         raise click.ClickException(
             f"{name}: {kind} with axes {page.axes} is not filtered; save it as grey or RGB first"
         )
+    return _sorted_channels(page, name, _decoded(page, path, name, max_pixels))
+
+
+def _decoded(page: Any, path: Path, name: str, max_pixels: int) -> np.ndarray[Any, Any]:
+    """The samples by tifffile; where its compression needs another package, by Pillow, if that keeps every bit."""
     try:
-        samples = page.asarray()
+        samples: np.ndarray[Any, Any] = page.asarray()
+        return samples
     except ValueError as error:
-        if "imagecodecs" in str(error):
-            text = f"{name}: is compressed by {page.compression.name}, which needs: pip install imagecodecs"
-            raise click.ClickException(text) from error
-        raise
-    return _sorted_channels(page, name, samples)
+        if "imagecodecs" not in str(error):
+            raise
+    from convengine.cli.photo import opened_image
+
+    kept = page.bitspersample == 8 or (page.bitspersample == 16 and page.samplesperpixel == 1)
+    if kept and page.axes != "SYX" and not page.extrasamples and page.photometric != WHITE_IS_ZERO:
+        with opened_image(path, "TIFF", max_pixels) as image:
+            image.seek(page.index)
+            samples = np.asarray(image)
+        if samples.shape == page.shape and samples.dtype == page.dtype:
+            return samples
+    raise click.ClickException(
+        f"{name}: is compressed by {page.compression.name}, which needs: pip install imagecodecs"
+    )
 
 
 def _sorted_channels(page: Any, name: str, samples: np.ndarray[Any, Any]) -> Page:
@@ -120,19 +137,19 @@ def _sorted_channels(page: Any, name: str, samples: np.ndarray[Any, Any]) -> Pag
     return Page(samples, -1 if samples.ndim == 3 else None, rgb, alpha, premultiplied, page.iccprofile)
 
 
-def write_tiff(file: BinaryIO, pages: Iterable[Page], count: int) -> None:
-    """Write pages, (H, W) or (H, W, C), uncompressed."""
+def write_tiff(file: BinaryIO, path: Path, pages: Iterable[Page], count: int) -> None:
+    """Write pages, uncompressed; an array of three axes without colours is a stack of grey ones."""
     from tifffile import TiffWriter
 
     writer = None
-    for page in pages:
+    for page in chain.from_iterable(_planes(path, page) for page in pages):
         pixels = page.interleaved
         if writer is None:
             writer = TiffWriter(file, bigtiff=pixels.nbytes * count > BIG)
         channels = pixels.shape[-1] if pixels.ndim == 3 else 1
         extra = [0] * (channels - (3 if page.rgb else 1))
         if page.alpha is not None:
-            extra[-1] = PREMULTIPLIED if page.premultiplied else 2
+            extra[-1] = PREMULTIPLIED if page.premultiplied else OPACITY[1]
         writer.write(
             pixels,
             photometric=RGB if page.rgb else BLACK_IS_ZERO,
@@ -144,3 +161,18 @@ def write_tiff(file: BinaryIO, pages: Iterable[Page], count: int) -> None:
         )
     if writer is not None:
         writer.close()
+
+
+def _planes(path: Path, page: Page) -> Iterator[Page]:
+    """The pictures that an array is: one, with its colours last, or a stack of grey ones."""
+    samples, axis = page.samples, page.channel_axis
+    if not samples.size or samples.ndim - (axis is not None) not in (2, 3) or samples.ndim > 3:
+        raise click.ClickException(
+            f"{path}: TIFF takes arrays (H, W), (N, H, W) and (H, W, C); got {samples.shape}; write NPY"
+        )
+    if samples.ndim == 2:
+        yield page
+    elif axis is None:
+        yield from (replace(page, samples=plane) for plane in samples)
+    else:
+        yield replace(page, samples=np.moveaxis(samples, axis, -1), channel_axis=-1)

@@ -6,20 +6,15 @@ import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import click
-import numpy as np
 
-from convengine.cli.pictures import JPEG, NPY, TIFF, Format, Page, format_of
+from convengine.cli.npy import write_npy
+from convengine.cli.pictures import NPY, TIFF, Format, Page, format_of
 
 __all__ = ["check_target", "replacing", "write"]
-
-JPEG_QUALITY = {"quality": 95, "subsampling": 0}  # a feature map's fine lines show what a lower one loses
-JPEG_SIDE = 65_535
 
 
 class _Descriptor(io.FileIO):
@@ -97,60 +92,13 @@ def write(path: Path, pages: Iterable[Page], count: int) -> None:
     kind = format_of(path)
     with replacing(path) as file:
         if kind is NPY:
-            _write_npy(file, path, [page.interleaved for page in pages])
+            write_npy(file, path, [page.interleaved for page in pages])
         elif kind is TIFF:
             from convengine.cli.tiff import write_tiff
 
-            planes = chain.from_iterable(_planes(path, page) for page in pages)
-            write_tiff(file, planes, count)
+            write_tiff(file, path, pages, count)
         else:
+            from convengine.cli.photo import write_photo
+
             for page in pages:
-                _write_picture(file, path, kind, page)
-
-
-def _write_npy(file: BinaryIO, path: Path, arrays: list[np.ndarray[Any, Any]]) -> None:
-    """Write an array; pages of one shape become its first axis."""
-    if len({(array.shape, array.dtype) for array in arrays}) > 1:
-        shapes = ", ".join(sorted({str(array.shape) for array in arrays}))
-        raise click.ClickException(f"{path}: NPY holds one array, but the pages are of shapes {shapes}; write TIFF")
-    np.lib.format.write_array(file, arrays[0] if len(arrays) == 1 else np.stack(arrays), allow_pickle=False)
-
-
-def _planes(path: Path, page: Page) -> Iterator[Page]:
-    """The pictures that an array is in a TIFF file: colours last, or else a stack of grey ones."""
-    samples, axis = page.samples, page.channel_axis
-    if not samples.size or not 2 <= samples.ndim <= 3 or (axis is not None and samples.ndim == 2):
-        raise click.ClickException(
-            f"{path}: TIFF takes arrays (H, W), (N, H, W) and (H, W, C); got {samples.shape}; write NPY"
-        )
-    if samples.ndim == 3 and axis is None:
-        yield from (Page(plane) for plane in samples)
-    elif axis not in (None, -1, 2):
-        yield Page(np.moveaxis(samples, axis, -1), -1, page.rgb)
-    else:
-        yield page
-
-
-def _refuse(path: Path, what: str) -> NoReturn:
-    raise click.ClickException(f"{path}: {what}; write TIFF or NPY")
-
-
-def _write_picture(file: BinaryIO, path: Path, kind: Format, page: Page) -> None:
-    from PIL import Image
-
-    samples = page.samples
-    if samples.ndim == 3 and page.rgb and page.channel_axis is not None:
-        page = replace(page, samples=np.moveaxis(samples, page.channel_axis, -1), channel_axis=-1)
-    elif samples.ndim != 2 or page.channel_axis is not None or not samples.size:
-        _refuse(path, f"{kind.name} takes arrays (H, W), or (H, W, 3) of colours; got {samples.shape}")
-    if page.alpha is not None and not kind.alpha:
-        _refuse(path, f"{kind.name} holds no opacity, which the input has")
-    if page.premultiplied:
-        _refuse(path, f"{kind.name} holds no premultiplied colours, which the input has")
-    pixels = np.ascontiguousarray(page.interleaved)
-    if page.alpha is not None and pixels.dtype != np.uint8:
-        _refuse(path, f"{kind.name} holds opacity in 8 bits; got {pixels.dtype}")
-    if kind is JPEG and max(pixels.shape[:2]) > JPEG_SIDE:
-        _refuse(path, f"JPEG holds {JPEG_SIDE} pixels a side; got {pixels.shape[0]} x {pixels.shape[1]}")
-    keep: dict[str, Any] = {"icc_profile": page.profile} if page.profile else {}
-    Image.fromarray(pixels).save(file, format=kind.name, **keep, **(JPEG_QUALITY if kind is JPEG else {}))
+                write_photo(file, path, kind, page)
