@@ -103,7 +103,7 @@ class Call:
             _check_integer_range(x, problem, self.integer_limits)
         if self.prepared is not None:
             self.prepared.decision.require()  # also where nothing is left to compute
-        result = _new(problem, reading.out_shape) if out is None else _checked_out(out, x, problem, reading.out_shape)
+        result = _new(x, problem, reading.out_shape) if out is None else _checked_out(out, x, problem, reading.out_shape)
         if result.size:
             view, target = x, result
             if not self.identity:
@@ -127,10 +127,11 @@ def _all_padding(problem: Problem) -> np.ndarray[Any, Any]:
     return np.full(_nonempty(problem).x_shape, problem.fill_value, problem.x_dtype)
 
 
-def _new(problem: Problem, shape: tuple[int, ...]) -> Any:
+def _new(x: Any, problem: Problem, shape: tuple[int, ...]) -> Any:
     if problem.memory == "host":
         return np.empty(shape, problem.out_dtype)
-    return sys.modules["cupy"].empty(shape, problem.out_dtype)  # the library of x, so it is loaded
+    with x.device:
+        return sys.modules["cupy"].empty(shape, problem.out_dtype)  # the library of x, so it is loaded
 
 
 def _overlaps(out: Any, x: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Every installed backend against the oracle: each error as a fraction of its proven bound, each refusal with its reason."""
+"""Every installed backend against the oracle: errors as fractions of their proven bounds, refusals with their reasons."""
 
 import re
 from collections import Counter

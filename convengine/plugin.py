@@ -188,7 +188,8 @@ def finish(problem: Problem, total: Any, bias: Any, out: Any = None, *, xp: Any 
         If a value does not fit and the rule is "raise".
     """
     if bias is not None:
-        total = total + xp.asarray(bias).reshape((-1,) + (1,) * problem.ndim if problem.is_layer else ())
+        with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is NaN: that is the sum
+            total = total + xp.asarray(bias).reshape((-1,) + (1,) * problem.ndim if problem.is_layer else ())
     dtype = problem.out_dtype
     if dtype.kind in "biu" and total.dtype != dtype:
         total = _to_integer(total, dtype, problem.overflow, xp)
@@ -208,7 +209,8 @@ def _to_integer(total: Any, dtype: np.dtype[Any], overflow: str, xp: Any) -> Any
         total = xp.rint(total)
         if overflow == "wrap" and bool(xp.isinf(total).any()):
             raise OverflowError(f"overflow='wrap' cannot wrap an infinite result into {dtype}; use overflow='saturate'")
-    below, above = total < low, total > high
+    held = np.iinfo(total.dtype if total.dtype.kind != "f" else dtype)  # CuPy compares only with what a dtype holds
+    below, above = total < max(low, int(held.min)), total > min(high, int(held.max))
     if total.dtype.kind == "f":
         above = total >= float(high + 1)  # exact: a power of two, where `high` itself may not be a float
     if not bool((below | above).any()):

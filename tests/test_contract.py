@@ -1,4 +1,4 @@
-"""The contract over every backend that is usable here and, for the compiled one, over every level that this CPU runs."""
+"""The contract over every backend that is usable here; for the compiled one, over every level that this CPU runs."""
 
 import pytest
 from convengine_cython.backend import compiled_levels

@@ -159,6 +159,13 @@ def test_rounding_to_every_integer(level, out, overflow):
     assert_proven("corr1d", whole, [1], dtype=out, overflow=overflow)
 
 
+def test_halves_go_to_even(level):
+    halves = np.arange(-9, 9) / 2
+    for dtype in (np.float32, np.float64):
+        y = ce.corr1d(halves.astype(dtype), [1.0], dtype=np.int8, backend="cython")
+        np.testing.assert_array_equal(y, np.rint(halves))
+
+
 def test_rounding_that_does_not_fit(level):
     with pytest.raises(OverflowError, match="256 does not fit dtype=uint8"):
         ce.corr1d([255.6], [1.0], dtype=np.uint8, overflow="raise", backend="cython")

@@ -68,7 +68,7 @@ def _refusal(problem: Problem) -> str:
     if problem.memory != "host":
         return f"scipy runs on host arrays, not on {problem.memory}"
     if problem.is_layer:
-        return f"scipy has no layers, only filters of {problem.ndim} axes; got a kernel of shape {problem.kernel_shape}"
+        return f"scipy has no layers, only {problem.ndim}-D filters; got a kernel of shape {problem.kernel_shape}"
     if set(problem.stride) != {1}:
         return f"scipy computes every output sample; got stride {problem.stride}"
     if set(problem.dilation) != {1}:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convengine.boundary import Boundary
-from convengine.plugin import Declined, finish
+from convengine.plugin import Declined, finish, require_magnitude
 from convengine.problem import KernelFacts, Problem, largest_magnitude
 from convengine_scipy.method import all_finite, fill_is_finite, is_complex, one_boundary, padded_rules
 
@@ -22,6 +22,7 @@ MODES = {
 }
 DROPPED = float(np.finfo(np.float64).eps)  # its C code keeps the taps of |k| > DBL_EPSILON: not NaN either
 EXACT = 2**53  # integers below it are exact in double precision
+JUDGED = 255  # an offer for wide integers must at least serve bytes; the call judges the samples
 
 # Rough: scipy 1.17.1, one thread, 2 cores of AMD Zen 4, 2026-11, others at work on them: the best of 3 calls of timeit
 # on ones of float32, float64 and int64, x of 256^2 and of 10^5, kernels of 3^2, 15^2, and 3 to 512 taps. A tap took
@@ -39,12 +40,15 @@ class Filter:
     weights: Any
     bias: Any
     has_zero_taps: bool
+    limit: int | None  # on the magnitude of integer samples, where the dtype of x allows more than is exact
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x in one call."""
         from scipy import ndimage
 
         problem = self.problem
+        if self.limit is not None:
+            require_magnitude(x, problem.fill_value, self.limit)
         if (is_complex(problem) or self.has_zero_taps) and not all_finite(x):
             why = "multiplies complex numbers by parts" if is_complex(problem) else "leaves out the kernel's zero taps"
             raise Declined(f"x holds NaN or infinity, and ndimage.correlate {why}, which loses products that are NaN")
@@ -80,9 +84,9 @@ class Correlate:
             return f"needs a finite fill value beside zero taps and complex numbers; got {problem.fill_value}"
         if 0 < facts.smallest <= DROPPED:
             return f"drops taps up to {DROPPED:.2g}; the smallest tap is {facts.smallest:.2g}"
-        reach = largest_magnitude(problem.x_dtype) * facts.abs_sum if problem.is_integer else 0
-        if reach >= EXACT:
-            return f"sums in float64, exact below 2**53; {problem.x_dtype} by this kernel may reach {reach}"
+        least = min(largest_magnitude(problem.x_dtype), JUDGED) if problem.is_integer else 0
+        if least * facts.abs_sum >= EXACT:
+            return f"sums in float64, exact below 2**53; samples of {least} may reach {least * facts.abs_sum}"
         return ""
 
     def seconds(self, problem: Problem) -> float:
@@ -107,5 +111,9 @@ class Correlate:
             raise Declined(f"ndimage.correlate drops taps up to {DROPPED:.2g}; the kernel has one of {tiny.min():.2g}")
         if is_complex(problem) and problem.x_dtype.kind != "c":
             kernel = kernel.astype(problem.sum_dtype)  # it gives complex numbers only where x or the kernel is complex
+        limit = None
+        if problem.is_integer:
+            exact = (EXACT - 1) // max(sum(abs(tap) for tap in kernel.ravel().tolist()), 1)
+            limit = exact if exact < largest_magnitude(problem.x_dtype) else None
         weights = kernel.conj()[(None,) * len(problem.batch)]  # it conjugates them, and wants an axis for each of x's
-        return Filter(problem, weights, bias, has_zero_taps=bool((sizes == 0).any()))
+        return Filter(problem, weights, bias, bool((sizes == 0).any()), limit)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -27,13 +27,18 @@ EXTRA = ("PIL", "tifffile", "matplotlib", "skimage")
 class Application(click.Group):
     """A group of commands that ends in an exit code, and never in a traceback unless that is asked for."""
 
-    def main(self, *args: Any, **keywords: Any) -> NoReturn:
-        """Run the arguments of the process, or those given, and exit."""
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        """Run the arguments of the process, or those given, and exit; click's own way has other codes and texts."""
         wanted: dict[str, bool] = {}
-        keywords |= {"prog_name": "convengine", "standalone_mode": False, "obj": wanted}
 
         def work() -> int:
-            answer = super(Application, self).main(*args, **keywords)
+            try:
+                with self.make_context(
+                    "convengine", list(sys.argv[1:] if args is None else args), obj=wanted
+                ) as context:
+                    answer = self.invoke(context)
+            except click.exceptions.Exit as stop:
+                answer = stop.exit_code
             if sys.stdout is not None:
                 sys.stdout.flush()  # a full disk shows here, where it can still be told
             return answer if isinstance(answer, int) else OK

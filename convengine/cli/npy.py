@@ -8,6 +8,8 @@ from typing import Any, BinaryIO
 import click
 import numpy as np
 
+from convengine.cli.pictures import decoding
+
 __all__ = ["read_npy", "write_npy"]
 
 Check = Callable[[tuple[int, ...], np.dtype[Any]], None]
@@ -21,18 +23,8 @@ def read_npy(path: Path, check: Check | None = None) -> np.ndarray[Any, Any]:
     ClickException
         If the file is no .npy file, holds objects, or is shorter than its header says.
     """
-    with path.open("rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }.get(version)
-            if read_header is None:  # 3.0 exists for structured dtypes with names beyond Latin-1
-                raise ValueError(f"format version {version} is for structured arrays")
-            shape, _, dtype = read_header(file)
-        except (ValueError, EOFError) as error:
-            raise click.ClickException(f"{path}: not a .npy file of numbers: {error}") from error
+    with decoding(path, "NPY"), path.open("rb") as file:
+        shape, dtype = _header(file)
         if dtype.hasobject or dtype.kind not in "biufc":
             raise click.ClickException(f"{path}: a .npy file of numbers is needed; this one holds {dtype}")
         needed, held = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
@@ -45,6 +37,18 @@ def read_npy(path: Path, check: Check | None = None) -> np.ndarray[Any, Any]:
         file.seek(0)
         array: np.ndarray[Any, Any] = np.load(file, allow_pickle=False)
     return array
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype; format 3.0 exists for structured dtypes with names beyond Latin-1."""
+    match np.lib.format.read_magic(file):
+        case (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        case (2, 0):
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        case version:
+            raise ValueError(f"format {version} is for structured arrays")
+    return shape, dtype
 
 
 def write_npy(file: BinaryIO, path: Path, arrays: list[np.ndarray[Any, Any]]) -> None:

@@ -11,7 +11,7 @@ import click
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from convengine.cli.pictures import JPEG, PNG, Format, Page, decoding
+from convengine.cli.pictures import JPEG, PNG, Format, Page, check_pixels, decoding
 
 __all__ = ["opened_image", "read_photo", "write_photo"]
 
@@ -22,13 +22,13 @@ JPEG_SIDE = 65_535
 
 @contextmanager
 def opened_image(path: Path, name: str, max_pixels: int) -> Iterator[Image.Image]:
-    """Open an image; Pillow's own warning of a bomb, at `max_pixels`, is an error."""
-    usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+    """Open an image, and check its size before it is decoded."""
+    usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # its limit is told without width and height
     try:
         with decoding(path, name), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata; what spoils the samples raises
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with _identified(path, name) as image:
+                check_pixels(path, *image.size, max_pixels)
                 yield image
     finally:
         Image.MAX_IMAGE_PIXELS = usual
@@ -37,8 +37,6 @@ def opened_image(path: Path, name: str, max_pixels: int) -> Iterator[Image.Image
 def _identified(path: Path, name: str) -> Image.Image:
     try:
         return Image.open(path, formats=[name])
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise click.ClickException(f"{path}: {error} If the file is to be trusted, raise --max-pixels.") from error
     except UnidentifiedImageError as error:
         raise click.ClickException(f"{path}: not a {name} file, or corrupt from the start") from error
 

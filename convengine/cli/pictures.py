@@ -9,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-__all__ = ["FORMATS", "MAX_PIXELS", "Format", "Page", "Pages", "decoding", "format_of"]
+__all__ = ["FORMATS", "MAX_PIXELS", "Format", "Page", "Pages", "check_pixels", "decoding", "format_of"]
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gibibyte of RGB
 
@@ -87,6 +87,15 @@ def format_of(path: Path) -> Format:
         raise click.ClickException(
             f"{path}: the name must end in one of {known}; got {path.suffix or 'no ending'!r}"
         ) from None
+
+
+def check_pixels(name: Path | str, width: int, height: int, limit: int) -> None:
+    """Refuse a picture that claims too many pixels: a few bytes may stand for gigabytes."""
+    if width * height > limit:
+        raise click.ClickException(
+            f"{name}: claims {width} x {height} = {width * height} pixels; the limit is {limit}; "
+            "if the file is to be trusted, raise --max-pixels"
+        )
 
 
 @contextmanager

@@ -5,14 +5,13 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 import numpy as np
 
-from convengine.cli.pictures import Page, Pages, decoding
+from convengine.cli.pictures import Page, Pages, check_pixels, decoding
 
 __all__ = ["opened_tiff", "write_tiff"]
 
@@ -73,12 +72,7 @@ def _each(tiff: Any, path: Path, max_pixels: int) -> Iterator[Page]:
 
 def _page(page: Any, path: Path, name: str, max_pixels: int) -> Page:
     """Check a page's claims, decode it, and sort its channels."""
-    pixels = page.imagewidth * page.imagelength * page.imagedepth
-    if pixels > max_pixels or math.prod(page.shape) > 4 * max_pixels:
-        raise click.ClickException(
-            f"{name}: claims {page.imagewidth} x {page.imagelength} pixels of {page.samplesperpixel} samples; "
-            f"the limit is {max_pixels} pixels. If the file is to be trusted, raise --max-pixels."
-        )
+    check_pixels(name, page.imagewidth, page.imagelength * page.imagedepth * -(-page.samplesperpixel // 4), max_pixels)
     needed = -(-math.prod(page.shape) * page.bitspersample // 8)
     size, held = path.stat().st_size, sum(page.databytecounts)
     end = max((at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
@@ -89,9 +83,7 @@ def _page(page: Any, path: Path, name: str, max_pixels: int) -> Page:
         )
     if page.axes not in ("YX", "YXS", "SYX") or page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE):
         kind = getattr(page.photometric, "name", page.photometric)
-        raise click.ClickException(
-            f"{name}: {kind} with axes {page.axes} is not filtered; save it as grey or RGB first"
-        )
+        raise click.ClickException(f"{name}: {kind} with axes {page.axes} is not filtered; save it as grey or RGB")
     return _sorted_channels(page, name, _decoded(page, path, name, max_pixels))
 
 
@@ -142,23 +134,24 @@ def write_tiff(file: BinaryIO, path: Path, pages: Iterable[Page], count: int) ->
     from tifffile import TiffWriter
 
     writer = None
-    for page in chain.from_iterable(_planes(path, page) for page in pages):
-        pixels = page.interleaved
+    for page in pages:
         if writer is None:
-            writer = TiffWriter(file, bigtiff=pixels.nbytes * count > BIG)
-        channels = pixels.shape[-1] if pixels.ndim == 3 else 1
-        extra = [0] * (channels - (3 if page.rgb else 1))
-        if page.alpha is not None:
-            extra[-1] = PREMULTIPLIED if page.premultiplied else OPACITY[1]
-        writer.write(
-            pixels,
-            photometric=RGB if page.rgb else BLACK_IS_ZERO,
-            planarconfig=1 if channels > 1 else None,
-            extrasamples=extra or None,
-            iccprofile=page.profile,
-            metadata=None,
-            contiguous=False,
-        )
+            writer = TiffWriter(file, bigtiff=page.samples.nbytes * count > BIG)
+        for plane in _planes(path, page):
+            pixels = plane.interleaved
+            channels = pixels.shape[-1] if pixels.ndim == 3 else 1
+            extra = [0] * (channels - (3 if plane.rgb else 1))
+            if plane.alpha is not None:
+                extra[-1] = PREMULTIPLIED if plane.premultiplied else OPACITY[1]
+            writer.write(
+                pixels,
+                photometric=RGB if plane.rgb else BLACK_IS_ZERO,
+                planarconfig=1 if channels > 1 else None,
+                extrasamples=extra or None,
+                iccprofile=plane.profile,
+                metadata=None,
+                contiguous=False,
+            )
     if writer is not None:
         writer.close()
 

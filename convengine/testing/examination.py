@@ -15,7 +15,17 @@ from convengine.testing.arguments import Array
 from convengine.testing.bounds import gamma, unit_roundoff
 from convengine.testing.cases import Case, covering_cases
 from convengine.testing.oracle import Reference
-from convengine.testing.runner import Answer, answers, examine, expected, place, refusal, require_same_bits
+from convengine.testing.runner import (
+    Answer,
+    Method,
+    answers,
+    examine,
+    expected,
+    methods,
+    place,
+    refusal,
+    require_same_bits,
+)
 
 __all__ = ["SOURCES", "Examination", "laid_out", "outs", "overlapping"]
 
@@ -77,7 +87,7 @@ class Examination:
 
     @contextmanager
     def examination(self) -> Iterator[None]:
-        """Force the level, set the options, and require the backend: failed where broken, skipped where it can't run."""
+        """Force the level and set the options; a broken backend fails the test, one that can't run here skips it."""
         with pytest.MonkeyPatch.context() as patch:
             if self.level:
                 patch.setenv("CONVENGINE_ISA", self.level)
@@ -103,6 +113,13 @@ class Examination:
         """Answers of every method; skips the test where the backend refuses."""
         try:
             return answers(self.name, case, **changes)
+        except ce.NoBackend as error:
+            pytest.skip(refusal(error))
+
+    def methods(self, case: Case, **changes: Any) -> tuple[Method, ...]:
+        """Every method that the backend offers; skips the test where it refuses."""
+        try:
+            return methods(self.name, case, **changes)
         except ce.NoBackend as error:
             pytest.skip(refusal(error))
 
@@ -137,6 +154,11 @@ class Examination:
         if place(self.name, case.x) is not case.x:
             pytest.skip(f"{self.name} takes device arrays; this is of host memory")
         return case
+
+    def require(self, kept: bool, rule: str) -> None:
+        """Fail with "NAME must ..." unless a rule is kept."""
+        if not kept:
+            raise AssertionError(f"{self.name} must {rule}")
 
     def require_same_bits(self, one: dict[str, Answer], other: dict[str, Answer], what: str) -> None:
         """Within each method that both have, every bit must agree; skips the test where they have none in common."""

@@ -23,7 +23,7 @@ def _numbers(shape: Sequence[int], dtype: str, high: int = 0) -> Array:
     rng = np.random.default_rng([RNG_SEED, *shape, high])
     kind = np.dtype(dtype)
     if high:
-        values = rng.integers(0 if kind.kind == "u" else -high, high, shape, np.uint64 if kind == np.uint64 else np.int64)
+        values = rng.integers(0 if kind.kind == "u" else -high, high, shape)
     else:
         values = rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if kind.kind == "c" else 0)
     return _locked(values.astype(kind))
@@ -65,14 +65,14 @@ def large() -> dict[str, Case]:
 @cache
 def small() -> dict[str, Case]:
     """Linear problems of whole numbers, so that sums and multiples of x are exact; channels first."""
-    n = _numbers
+    f4, f8, c16, n = "float32", "float64", "complex128", _numbers
     return _cases(
-        ("image", "corr2d", n((23, 67), "float32", 99), n((3, 4), "float32", 99), {"mode": "same", "boundary": "edge"}),
-        ("signal", "conv1d", n((211,), "float64", 99), n((6,), "float64", 99), {"mode": "full"}),
-        ("volume", "corr3d", n((7, 9, 21), "float32", 99), n((2, 3, 3), "float32", 99), {"mode": "same"}),
-        ("layer", "corr2d", n((4, 13, 29), "float64", 99), n((6, 2, 3, 3), "float64", 99), {"groups": 2, "padding": 2}),
-        ("complex", "corr2d", n((17, 40), "complex128"), n((3, 3), "complex128"), {"mode": "same", "boundary": "wrap"}),
-        ("integers", "conv2d", n((20, 50), "int16", 99), n((3, 3), "int8", 99), {"boundary": "symmetric", "padding": 4}),
+        ("image", "corr2d", n((23, 67), f4, 99), n((3, 4), f4, 99), {"mode": "same", "boundary": "edge"}),
+        ("signal", "conv1d", n((211,), f8, 99), n((6,), f8, 99), {"mode": "full"}),
+        ("volume", "corr3d", n((7, 9, 21), f4, 99), n((2, 3, 3), f4, 99), {"mode": "same"}),
+        ("layer", "corr2d", n((4, 13, 29), f8, 99), n((6, 2, 3, 3), f8, 99), {"groups": 2, "padding": 2}),
+        ("complex", "corr2d", n((17, 40), c16), n((3, 3), c16), {"mode": "same", "boundary": "wrap"}),
+        ("integers", "conv2d", n((20, 50), "int16", 99), n((3, 3), "int8", 99), {"boundary": "reflect", "padding": 4}),
     )
 
 
@@ -82,17 +82,18 @@ def exact() -> dict[str, Case]:
     n = _numbers
     ends = _locked(np.tile(np.array([-128, 127], np.int8), 300))
     top = _locked(np.full((40, 70), 2**64 - 1, np.uint64))
+    samples = n((5000,), "uint16", 65535)
     return _cases(
-        ("int64", "corr2d", n((30, 90), "int64", 2**44), n((3, 5), "int64", 2**14), {"mode": "same", "fill_value": -(2**43)}),
+        ("int64", "corr2d", n((30, 90), "int64", 2**44), n((3, 5), "int64", 2**14), {"padding": 2, "fill_value": -9}),
         ("int32", "conv1d", n((3000,), "int32", 2**31 - 1), n((64,), "int32", 2**24), {}),
         ("int8-ends", "corr1d", ends, _locked(np.tile(np.array([127, -128], np.int8), 8)), {"mode": "full"}),
         ("uint64-zero-sum", "corr2d", n((40, 70), "uint64", 2**61), _locked(np.array([[1, -1]], np.int8)), {}),
         ("uint64-ends", "corr2d", top, _locked(np.zeros((2, 2), np.uint8)), {}),
         ("bool", "corr2d", n((50, 300), "bool", 2), n((31, 3), "bool", 2), {"mode": "same", "boundary": "reflect"}),
-        ("bias", "corr2d", n((2, 20, 60), "int16", 999), n((3, 2, 3, 3), "int16", 999), {"bias": np.array([2**60, -5, 0])}),
-        ("wrapped", "corr1d", n((5000,), "uint16", 65535), n((9,), "int16", 999), {"dtype": "int16", "overflow": "wrap"}),
-        ("saturated", "corr1d", n((5000,), "uint16", 65535), n((9,), "int16", 999), {"dtype": "uint16"}),
-        ("unsigned-wrap", "corr1d", n((500,), "int32", 999), n((9,), "int16", 99), {"dtype": "uint64", "overflow": "wrap"}),
+        ("bias", "corr2d", n((2, 20, 60), "int16", 999), n((3, 2, 3, 3), "int16", 999), {"bias": [2**60, -5, 0]}),
+        ("wrapped", "corr1d", samples, n((9,), "int16", 999), {"dtype": "int16", "overflow": "wrap"}),
+        ("wrapped-unsigned", "corr1d", samples, n((9,), "int16", 99), {"dtype": "uint64", "overflow": "wrap"}),
+        ("saturated", "corr1d", samples, n((9,), "int16", 999), {"dtype": "uint16"}),
     )
 
 
@@ -106,7 +107,8 @@ def poisoned() -> dict[str, Case]:
     rng = np.random.default_rng(RNG_SEED)
     many = [(int(i), int(j), (NAN, INF, -INF)[k % 3]) for k, (i, j) in enumerate(rng.integers(0, (300, 2100), (40, 2)))]
     waves = _with(n((30, 90), "complex64"), [(4, 7, complex(1, INF)), (20, 50, complex(NAN, 2)), (29, 89, -INF)])
-    layer, weights = _with(n((4, 20, 60), f4), [(1, 5, 6, NAN), (3, 0, 59, INF)]), n((6, 2, 3, 3), f4)
+    plain, channels, weights = _with(n((40, 300), f4), [(3, 3, 0.0)]), n((4, 20, 60), f4), n((6, 2, 3, 3), f4)
+    layer = _with(channels, [(1, 5, 6, NAN), (3, 0, 59, INF)])
     bias = _locked(np.array([NAN, INF, -INF, 0, 1, 2], np.float32))
     signal = _with(n((5000,), "float64"), [(0, INF), (2047, NAN), (4096, -INF), (4999, NAN)])
     return _cases(
@@ -117,14 +119,14 @@ def poisoned() -> dict[str, Case]:
         ("x-half", "corr1d", _with(n((300,), "float16"), [(7, INF), (100, NAN)]), n((3,), "float16"), {}),
         ("x-complex", "conv2d", waves, n((3, 3), "complex64"), {"mode": "same", "conjugate": True}),
         ("x-layer", "corr2d", layer, weights, {"groups": 2, "padding": 1}),
-        ("x-saturated", "corr2d", _with(n((9, 80), f4), [(3, 9, INF), (5, 50, -INF)]), n((2, 2), f4), {"dtype": "int16"}),
-        ("kernel-nan", "corr2d", n((40, 300), f4), _with(n((3, 5), f4), [(1, 1, NAN)]), {"mode": "same"}),
-        ("kernel-infinity", "conv2d", _with(n((40, 300), f4), [(3, 3, 0.0)]), _with(taps, [(1, 1, INF)]), {"mode": "full"}),
-        ("kernel-layer", "corr2d", n((4, 20, 60), f4), _with(weights, [(2, 1, 0, 0, -INF)]), {"groups": 2, "padding": 1}),
+        ("x-saturated", "corr2d", _with(n((9, 80), f4), [(3, 9, INF)]), n((2, 2), f4), {"dtype": "int16"}),
+        ("kernel-nan", "corr2d", plain, _with(n((3, 5), f4), [(1, 1, NAN)]), {"mode": "same"}),
+        ("kernel-infinity", "conv2d", plain, _with(taps, [(1, 1, INF)]), {"mode": "full"}),
+        ("kernel-layer", "corr2d", channels, _with(weights, [(2, 1, 0, 0, -INF)]), {"groups": 2, "padding": 1}),
         ("kernel-complex", "corr1d", n((70,), "float64"), _with(n((3,), "complex128"), [(1, complex(0, INF))]), {}),
-        ("bias", "corr2d", n((4, 20, 60), f4), weights, {"groups": 2, "bias": bias}),
-        ("fill-nan", "corr2d", n((40, 300), f4), taps, {"mode": "same", "fill_value": NAN}),
-        ("fill-infinity", "conv2d", n((40, 300), f4), taps, {"padding": ((1, 7), (0, 9)), "fill_value": -INF}),
+        ("bias", "corr2d", channels, weights, {"groups": 2, "bias": bias}),
+        ("fill-nan", "corr2d", plain, taps, {"mode": "same", "fill_value": NAN}),
+        ("fill-infinity", "conv2d", plain, taps, {"padding": ((1, 7), (0, 9)), "fill_value": -INF}),
     )
 
 

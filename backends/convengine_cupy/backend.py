@@ -1,0 +1,132 @@
+"""What CuPy is asked for: refusals first, then the prices; device and stream stand here alone."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from convengine import plugin
+from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error
+from convengine.problem import KernelFacts, Problem
+from convengine_cupy import device, elementwise, ndimage
+
+__all__ = ["Backend"]
+
+ELEMENTWISE = "elementwise"
+MATMUL = "elementwise, matmul over channels"
+NDIMAGE = "cupyx.scipy.ndimage.correlate"
+
+# Not measured: taken from NVIDIA's figures for one H100 SXM (3.35 TB/s, 67 TFLOP/s in float32), and from what a call
+# of CuPy commonly costs. A slower GPU slows all methods, so that their order mostly holds.
+BYTES_PER_SECOND = 2e12
+PRODUCTS_PER_SECOND = 1e13  # matmul
+TAPS_PER_SECOND = 5e11  # ndimage: a test of the border and an integer division of indices for each
+SECONDS_PER_LAUNCH = 1e-5  # of Python and of CUDA
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A prepared kernel on its device."""
+
+    number: int
+    inner: plugin.Filter
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """Filter x on the current stream of the kernel's device, without waiting for it."""
+        import cupy
+
+        with cupy.cuda.Device(self.number):
+            if out is None:
+                return self.inner(cupy.asarray(x))
+            self.inner(cupy.asarray(x), cupy.asarray(out))
+            return out
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A method for one problem on one device."""
+
+    problem: Problem
+    method: str
+
+    def prepare(self, kernel: Any, bias: Any = None) -> Filter:
+        """Copy the kernel to the device."""
+        import cupy
+
+        number = _number(self.problem.memory)
+        with cupy.cuda.Device(number):
+            if self.method != NDIMAGE:
+                return Filter(number, elementwise.prepare(self.problem, kernel, bias, self.method == MATMUL, cupy))
+            from cupyx.scipy.ndimage import correlate
+
+            return Filter(number, ndimage.prepare(self.problem, kernel, bias, correlate, cupy))
+
+
+class Backend:
+    """CuPy, for arrays that lie on a CUDA device."""
+
+    name = "cupy"
+
+    def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
+        """Offer elementwise code for every forward problem, and what is faster where it holds."""
+        if reason := _refusal(problem):
+            return Refusal(reason)
+        error = direct_error(problem)
+        found = [_elementwise(problem, error)]
+        if _has_matmul(problem):
+            found.append(_matmul(problem, error))
+        if not ndimage.refusal(problem, facts):
+            seconds = SECONDS_PER_LAUNCH + problem.multiplications / TAPS_PER_SECOND
+            found.append(Offer(NDIMAGE, seconds, ndimage.memory(problem), error))
+        return found
+
+    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
+        """Take the method that the offer names."""
+        return Plan(problem, offer.method)
+
+    def info(self) -> BackendInfo:
+        """CuPy's version and the devices' names, or what is missing."""
+        if reason := device.missing() or device.missing_device(0):
+            return BackendInfo(usable=False, reason=reason, device="")
+        version, names, capability = device.describe()
+        return BackendInfo(usable=True, version=version, device=names, isa=capability)
+
+
+def _number(memory: str) -> int:
+    return int(memory.removeprefix("cuda:"))
+
+
+def _refusal(problem: Problem) -> str:
+    if reason := device.missing():
+        return reason
+    if problem.op != "forward":
+        return f"computes op='forward' only, not {problem.op!r}"
+    if problem.memory == "host":
+        return "x is a host array, and CuPy runs on device arrays: pass cupy.asarray(x), or choose a host backend"
+    if not problem.memory.startswith("cuda:"):
+        return f"runs on arrays of a CUDA device, not {problem.memory}"
+    return device.missing_device(_number(problem.memory))
+
+
+def _has_matmul(problem: Problem) -> bool:
+    """Whether channels may be summed by matmul: complex products of infinities would not be the textbook's."""
+    several = problem.channels[0] // problem.groups > 1
+    return problem.is_layer and several and problem.sum_dtype.kind != "c" and device.matmul_is_exact()
+
+
+def _elementwise(problem: Problem, error: float) -> Offer:
+    """Two launches for each tap and channel: a product written and read, a sum read and written, a sample read."""
+    pieces = elementwise.Pieces.of(problem, matmul=False)
+    launches = len(pieces) * problem.taps * 2
+    moved = 5 * problem.multiplications * problem.sum_dtype.itemsize
+    return Offer(ELEMENTWISE, launches * SECONDS_PER_LAUNCH + moved / BYTES_PER_SECOND, pieces.memory, error)
+
+
+def _matmul(problem: Problem, error: float) -> Offer:
+    """Three launches for each tap: the samples copied, the product written, the sum read and written."""
+    pieces = elementwise.Pieces.of(problem, matmul=True)
+    taps, inputs, outputs = math.prod(problem.kernel_spatial), *problem.channels
+    samples = math.prod(problem.batch) * math.prod(problem.out_spatial) * taps
+    moved = samples * (3 * inputs + 4 * outputs) * problem.sum_dtype.itemsize
+    seconds = len(pieces) * taps * 3 * SECONDS_PER_LAUNCH + moved / BYTES_PER_SECOND
+    return Offer(MATMUL, seconds + problem.multiplications / PRODUCTS_PER_SECOND, pieces.memory, error)

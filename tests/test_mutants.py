@@ -1,0 +1,118 @@
+"""The contract examines: a right backend in plain NumPy passes all of it, and each wrong one fails where it should."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+from installing import installed
+
+import convengine as ce
+from convengine.testing import covering_cases
+from convengine.testing.contract import BackendContract
+from convengine.testing.examination import SOURCES
+from convengine.testing.runner import run
+
+MUTANTS = Path(__file__).parent / "mutants"
+
+# What catches each, and what the failure says.
+CATCHES = [
+    ("flipped", "test_worked_example", "loops of the book, .* must differ by"),
+    ("flipped", "test_impulse_gives_the_kernel_back", "of an impulse, and the kernel, must differ by"),
+    ("unconjugated", "test_covering_case_is_within_its_bound", "complex.* times the bound"),
+    ("channels-swapped", "test_covering_case_is_within_its_bound", "-(layer|groups|depthwise).* times the bound"),
+    ("shifted-by-one", "test_worked_example", "loops of the book, .* must differ by"),
+    ("wrong-border", "test_covering_case_is_within_its_bound", "-(reflect|symmetric|mixed)-.* times the bound"),
+    ("fill-forgotten", "test_covering_case_is_within_its_bound", "-(constant|mixed)-.* times the bound"),
+    ("bias-forgotten", "test_covering_case_is_within_its_bound", "times the bound"),
+    ("nan-smeared", "test_nan_and_infinity_reach_exactly_their_outputs", "got nan, inf times the bound"),
+    ("infinity-turned-nan", "test_nan_and_infinity_reach_exactly_their_outputs", "must be -?inf .*got nan"),
+    ("zero-taps-skipped", "test_nan_and_infinity_reach_exactly_their_outputs", "must be nan "),
+    ("integer-wrapped", "test_integers_are_exact", r"integer-wrapped \(loops\) on int64"),
+    ("integer-through-float", "test_integers_are_exact", r"integer-through-float \(loops\) on int64"),
+    ("saturation-wrapped", "test_overflow_follows_its_rule", "'saturate', and the answer, .*got np.int8\\(127\\)"),
+    ("overflow-not-raised", "test_overflow_follows_its_rule", "DID NOT RAISE.*OverflowError"),
+    ("half-up", "test_ties_round_to_even", "halves rounded to even, .*to the bit"),
+    ("stride-off-by-one", "test_stride_takes_every_so_many_outputs", "times the bound"),
+    ("dilation-ignored", "test_dilated_kernel_is_one_with_zeros_between", "zeros between its taps, must differ by"),
+    ("out-ignored", "test_out_is_written_and_returned", "'reversed', must agree to the bit; .*got.*77"),
+    ("x-modified", "test_x_kernel_and_bias_are_left_alone", r"x before and after .*got np.float32\(nan\) and .*\(0"),
+    ("workers-show", "test_workers_change_no_bit", "1 worker and 3 workers must agree to the bit"),
+    ("batch-shows", "test_stack_has_the_bits_of_each_alone", "image 0 of a stack, and alone, must agree to the bit"),
+    ("layout-assumed", "test_memory_layout_changes_no_bit", "contiguous arrays and Fortran order must agree"),
+    ("buffer-shared", "test_many_threads_share_one_plan", "one thread, and thread . of eight, must agree"),
+    ("answer-remembered", "test_plan_gives_the_bits_of_the_function", "answer-remembered on image must agree"),
+    ("subnormals-flushed", "test_subnormals_are_kept", "sums of subnormals, .*got np.float32.* and np.float32.0.0. at"),
+    ("summed-in-single", "test_covering_case_is_within_its_bound", "-float64.* times the bound"),
+    ("seam-lost", "test_large_problem_is_within_its_bound", r"on image: output \(256, "),
+    ("vector-tail-lost", "test_large_problem_is_within_its_bound", r"on image: output \(\d+, 2099\)"),
+    ("boastful", "test_covering_case_is_within_its_bound", "times the bound"),
+    ("everywhere", "test_unknown_memory_is_refused", "must refuse memory='nowhere:0'"),
+    ("unpriced", "test_offers_can_be_compared", "seconds, finite and above 0, .*seconds=0.0"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mutants() -> Iterator[None]:
+    with installed(MUTANTS):
+        yield
+
+
+class TestToy(BackendContract):
+    name = "toy"
+
+
+def first_failure(contract: BackendContract, test: str) -> str | None:
+    """Run one test of the contract with each of its parameters, as pytest does, until one fails; return its text."""
+    method = getattr(contract, test)
+    marked = {mark.args[0]: mark.args[1] for mark in getattr(method, "pytestmark", [])}
+    values = [marked.get(name) or list(SOURCES[name]()) for name in inspect.signature(method).parameters]
+    for arguments in product(*values):
+        try:
+            method(*arguments)
+        except pytest.skip.Exception:
+            continue
+        except (Exception, pytest.fail.Exception) as error:
+            return str(error)
+    return None
+
+
+@pytest.mark.parametrize(("name", "test", "text"), CATCHES, ids=[f"{name}-{test[5:30]}" for name, test, _ in CATCHES])
+def test_a_mutant_fails(name: str, test: str, text: str) -> None:
+    contract = BackendContract()
+    contract.name = name
+    with contract.examination():
+        failure = first_failure(contract, test)
+    assert failure is not None, f"{name} passes {test}"
+    assert re.search(text, failure, re.DOTALL), failure
+
+
+def test_every_mutant_is_found_and_examined() -> None:
+    import mutant_backends
+
+    assert {name for name, _, _ in CATCHES} == set(mutant_backends.MUTANTS)
+    assert set(ce.backends()) >= {"toy", *mutant_backends.MUTANTS}
+    assert all(ce.backends()[name].usable for name in mutant_backends.MUTANTS)
+
+
+def test_crosscheck_tells_the_right_from_the_wrong() -> None:
+    cases = covering_cases()[:60]
+    report = ce.crosscheck(backends=["toy", "flipped"], cases=cases)
+    assert not report.ok
+    flipped, toy = report.backends
+    assert (toy.backend, toy.cases, toy.failures) == ("toy", 60, {})
+    assert 0 < toy.largest <= 1
+    assert flipped.cases == 60
+    assert flipped.failures and all("flipped (loops) on" in text for text in flipped.failures.values())
+    assert [result.outcome for result in run("flipped", cases)].count("failed") == len(flipped.failures)
+    assert f"failed: {next(iter(flipped.failures.values()))}" in repr(report)
+
+
+def test_the_contract_fails_a_backend_that_is_not_there() -> None:
+    contract = BackendContract()
+    contract.name = "absent"
+    text = "needs the backend 'absent': not installed; there are .*toy"
+    with pytest.raises(pytest.fail.Exception, match=text), contract.examination():
+        pass
