@@ -1,4 +1,4 @@
-"""Every installed backend against the oracle: errors as fractions of their proven bounds, refusals with their reasons."""
+"""Every installed backend against the oracle: errors as fractions of their proven bounds, refusals with reasons."""
 
 import re
 from collections import Counter

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,7 @@ class PlannedFilter:
 
     def __init__(self, name: str, x_like: Any, kernel: Any, options: config.Options, keywords: dict[str, Any]) -> None:
         ndim, flip = _operation(name)
+        kernel, keywords = deepcopy((kernel, keywords))  # a pickle must hold the kernel of now, not of then
         self._arguments = (name, _Like(tuple(x_like.shape), np.dtype(x_like.dtype)), kernel, options, keywords)
         self._call: Call = find(ndim, flip, self._arguments[1], kernel, _keywords(keywords), None, options)
         if self._call.prepared is not None:

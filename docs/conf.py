@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_sphinx"))
 
 import border_rules
+import command_help
 
 from convengine import __version__
 
@@ -29,7 +30,7 @@ exclude_patterns = ["_build"]
 suppress_warnings = ["config.cache"]  # numpydoc puts a function into its settings
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"]
-myst_substitutions = {"border_rules": border_rules.markdown()}
+myst_substitutions = {"border_rules": border_rules.markdown(), "command_help": command_help.markdown()}
 myst_heading_anchors = 3
 
 autosummary_generate = True

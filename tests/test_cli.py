@@ -147,7 +147,9 @@ def test_the_entry_point_filters_a_file(here):
 
 def test_usage_errors_are_one_line_with_the_way_to_help():
     assert refused("filtre") == "No such command 'filtre'. Did you mean 'filter'? (see 'convengine --help')"
-    assert refused("filter", "a.png", "b.png").endswith("Missing option '--kernel' / '-k'. (see 'convengine filter --help')")
+    assert refused("filter", "a.png", "b.png").endswith(
+        "Missing option '--kernel' / '-k'. (see 'convengine filter --help')"
+    )
     assert "'edges' is not one of 'constant', 'edge'" in refused(
         "filter", "a.png", "b.png", "-k", "edge", "--boundary", "edges"
     )
@@ -181,7 +183,9 @@ def test_what_is_unexpected_is_one_line_unless_the_traceback_is_asked_for(monkey
     monkeypatch.setattr(ce, "backends", broken)
     result = convengine("backends")
     assert result.exit_code == 2
-    assert result.stderr.startswith("convengine: error: unexpected ZeroDivisionError: division by nothing; please report")
+    assert result.stderr.startswith(
+        "convengine: error: unexpected ZeroDivisionError: division by nothing; please report"
+    )
     with pytest.raises(ZeroDivisionError, match="nothing"):
         CliRunner().invoke(application, ["--traceback", "backends"], catch_exceptions=False)
 
@@ -425,7 +429,8 @@ def test_arrays_are_filtered_over_as_many_axes_as_the_kernel_has(here, shape, ke
 def test_arrays_that_may_be_coloured_must_say_so(here):
     np.save("x.npy", np.zeros((8, 9, 3)))
     assert refused("filter", "x.npy", "y.npy", "-k", "gaussian:1") == (
-        "x.npy: shape (8, 9, 3) may be a picture with 3 colours or a stack; say --channel-axis -1 or --channel-axis none"
+        "x.npy: shape (8, 9, 3) may be a picture with 3 colours or a stack; "
+        "say --channel-axis -1 or --channel-axis none"
     )
     assert refused("filter", "x.npy", "y.npy", "-k", "edge", "--channel-axis", 5) == (
         "x.npy: has no axis --channel-axis 5; its shape is (8, 9, 3)"
@@ -667,7 +672,9 @@ def test_tiff_refusals(here):
 # Signed results and scales
 
 
-@pytest.mark.parametrize("kernel", ["sobel-x", "edge", "laplacian", "log:2", "dog:1", "gabor:8", "derivative-y", "[[-1]]"])
+@pytest.mark.parametrize(
+    "kernel", ["sobel-x", "edge", "laplacian", "log:2", "dog:1", "gabor:8", "derivative-y", "[[-1]]"]
+)
 def test_kernels_whose_taps_cancel_out_are_signed(kernel):
     assert is_signed(named.parse(kernel))
 
@@ -678,7 +685,9 @@ def test_kernels_that_keep_the_mean_are_not_signed(kernel):
 
 
 def test_signed_results_need_a_scale(here):
-    advice = "which uint8 in PNG cannot hold; give --scale abs, offset or minmax, or write TIFF or NPY with --dtype float32"
+    advice = (
+        "which uint8 in PNG cannot hold; give --scale abs, offset or minmax, or write TIFF or NPY with --dtype float32"
+    )
     start = "this kernel's taps cancel out (their sum is 0), so that results are signed, "
     assert refused("filter", "grey.png", "out.png", "-k", "sobel-x") == start + advice
     assert refused("filter", "grey.png", "out.png", "-k", "sobel-x", "--dtype", "uint8") == start + advice
@@ -820,7 +829,9 @@ def test_kernels_that_are_none(here):
     assert refused("filter", "grey.png", "o.png", "-k", "gausian:2").startswith(
         "unknown kernel 'gausian'; did you mean gaussian? needed is a list such as [[1,-1]] or one of binomial, "
     )
-    assert "kernel 'gaussian': got 0 values; write gaussian:SIGMA" in refused("filter", "grey.png", "o.png", "-k", "gaussian")
+    assert "kernel 'gaussian': got 0 values; write gaussian:SIGMA" in refused(
+        "filter", "grey.png", "o.png", "-k", "gaussian"
+    )
     assert "needs rows of one length, 2 here; got [1]" in refused("filter", "grey.png", "o.png", "-k", "[[1,2],[1]]")
     assert refused("filter", "grey.png", "o.png", "-k", "[1, 1]") == (
         "a picture takes a kernel of 2 axes; got shape (2,); write [[1,-1]] for a row, [[1],[-1]] for a column"
@@ -895,7 +906,9 @@ def test_picture_bombs(here):
     assert refused("filter", "bomb.tif", "out.png", "-k", "box:3").startswith(
         "bomb.tif: claims 60000 x 60000 = 3600000000 pixels; the limit is 89478485; if the file"
     )
-    assert "31 x 24 = 744 pixels; the limit is 700" in refused("filter", "grey.png", "out.png", "-k", "box:3", "--max-pixels", 700)
+    assert "31 x 24 = 744 pixels; the limit is 700" in refused(
+        "filter", "grey.png", "out.png", "-k", "box:3", "--max-pixels", 700
+    )
     done("filter", "grey.png", "out.png", "-k", "box:3", "--max-pixels", 744)
     assert Image.MAX_IMAGE_PIXELS == 89478485
 
@@ -1086,7 +1099,8 @@ def test_ctrl_c_stops_and_leaves_what_was_there(here):
 @pytest.mark.parametrize("boundary", ["constant", "edge", "reflect", "symmetric", "wrap"])
 @pytest.mark.parametrize("mode", ["valid", "same", "full"])
 @pytest.mark.parametrize(("shape", "axis", "kernel"), [
-    ((40, 9), None, (4, 3)), ((40, 9, 3), -1, (3, 2)), ((3, 40, 9), 0, (5, 4)), ((2, 40, 5, 4), None, (2, 3, 1)), ((40,), None, (3,)),
+    ((40,), None, (3,)), ((40, 9), None, (4, 3)), ((40, 9, 3), -1, (3, 2)), ((3, 40, 9), 0, (5, 4)),
+    ((2, 40, 5, 4), None, (2, 3, 1)),
 ])  # fmt: skip
 @pytest.mark.parametrize("op", ["corr", "conv"])
 def test_bands_have_the_bits_of_the_whole(monkeypatch, op, shape, axis, kernel, mode, boundary):

@@ -10,10 +10,7 @@ from convengine.testing.contract import BackendContract
 BACKENDS = ce.backends()
 LEVELS = tuple(level for level in cpu.levels() if level in compiled_levels())
 TARGETS = [
-    (name, level)
-    for name, info in BACKENDS.items()
-    if info.usable
-    for level in (LEVELS if name == "cython" else ("",))
+    (name, level) for name, info in BACKENDS.items() if info.usable for level in (LEVELS if name == "cython" else ("",))
 ]
 
 

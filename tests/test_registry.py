@@ -1,4 +1,4 @@
-"""Plug-ins: how they are found, what becomes of broken ones, how one is chosen, what a failing or declining one does."""
+"""Plug-ins: how they are found, what becomes of broken ones, how one is chosen, what failing and declining ones do."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ IMAGE, PAIR = np.arange(12.0).reshape(3, 4), np.array([[1.0, -1.0]])
 ANSWER = np.full((3, 3), -1.0)
 
 # A right plug-in for filters without borders and steps; tests change a line of it.
-PLUGIN = '''
+PLUGIN = """
 import numpy as np
 from convengine.plugin import Declined, Offer, Refusal, direct_error, finish
 
@@ -59,7 +59,7 @@ class Filter:
             slices = tuple(slice(a, a + n) for a, n in zip(tap, self.problem.out_spatial))
             total += x[(..., *slices)] * self.kernel[tap]
         return finish(self.problem, total, self.bias, out)
-'''
+"""
 
 Plug = Callable[..., None]
 

@@ -81,7 +81,7 @@ class Line:
         """The line as a table shows it."""
         if self.seconds is None or self.error is None:
             return [self.operation, self.backend, self.method, "", "", "", self.fault]
-        error = "exact" if self.bound == "exact" else f"{self.error:.2g} {self.bound}"
+        error = {"exact": "exact", "normwise": f"{self.error:.2g} normwise"}.get(self.bound, f"{self.error:.2g}")
         if self.difference is None:
             return [self.operation, self.backend, self.method, seconds_text(self.seconds), error, "", ""]
         same = "same bits" if self.difference == 0 else f"{self.difference:.1e}"
@@ -162,8 +162,9 @@ def demo(output: Path, backend: tuple[str, ...] | None, as_json: bool) -> int:
     """Filter two photographs through every usable backend, and draw a picture of what comes out.
 
     The photographs come with scikit-image. Blur, sharpening and Sobel run in float32, the edge detector [[1, -1]] in
-    exact integers. A line shows the median time of a call, the largest error over its proven bound, and the largest
-    difference from the first backend, relative to the largest result. Exit code 1 if an answer is wrong.
+    exact integers. A line shows the median time of a call; the largest error over its proven bound, for each result or,
+    where it says normwise, for all together; and the largest difference from the first backend, relative to the largest
+    result. Exit code 1 if an answer is wrong.
     """
     if check_target(output) is not PNG:
         raise click.ClickException(f"{output}: the picture is a PNG; give a name that ends in .png")

@@ -173,4 +173,3 @@ class BackendContract(Laws):
         answer = registry.get(self.name).offers(replace(question[0], memory="nowhere:0"), question[1])
         named = isinstance(answer, Refusal) and "nowhere:0" in answer.reason
         self.require(named, f"refuse memory='nowhere:0', and name it; got {answer}")
-

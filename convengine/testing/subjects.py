@@ -23,10 +23,9 @@ def _numbers(shape: Sequence[int], dtype: str, high: int = 0) -> Array:
     rng = np.random.default_rng([RNG_SEED, *shape, high])
     kind = np.dtype(dtype)
     if high:
-        values = rng.integers(0 if kind.kind == "u" else -high, high, shape)
-    else:
-        values = rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if kind.kind == "c" else 0)
-    return _locked(values.astype(kind))
+        return _locked(rng.integers(0 if kind.kind == "u" else -high, high, shape).astype(kind))
+    imaginary = 1j * rng.standard_normal(shape) if kind.kind == "c" else 0
+    return _locked((rng.standard_normal(shape) + imaginary).astype(kind))
 
 
 def _locked(array: Array) -> Array:
@@ -108,6 +107,7 @@ def poisoned() -> dict[str, Case]:
     many = [(int(i), int(j), (NAN, INF, -INF)[k % 3]) for k, (i, j) in enumerate(rng.integers(0, (300, 2100), (40, 2)))]
     waves = _with(n((30, 90), "complex64"), [(4, 7, complex(1, INF)), (20, 50, complex(NAN, 2)), (29, 89, -INF)])
     plain, channels, weights = _with(n((40, 300), f4), [(3, 3, 0.0)]), n((4, 20, 60), f4), n((6, 2, 3, 3), f4)
+    clipped = _with(n((9, 80), f4), [(3, 9, INF), (5, 50, -INF)])
     layer = _with(channels, [(1, 5, 6, NAN), (3, 0, 59, INF)])
     bias = _locked(np.array([NAN, INF, -INF, 0, 1, 2], np.float32))
     signal = _with(n((5000,), "float64"), [(0, INF), (2047, NAN), (4096, -INF), (4999, NAN)])
@@ -119,7 +119,7 @@ def poisoned() -> dict[str, Case]:
         ("x-half", "corr1d", _with(n((300,), "float16"), [(7, INF), (100, NAN)]), n((3,), "float16"), {}),
         ("x-complex", "conv2d", waves, n((3, 3), "complex64"), {"mode": "same", "conjugate": True}),
         ("x-layer", "corr2d", layer, weights, {"groups": 2, "padding": 1}),
-        ("x-saturated", "corr2d", _with(n((9, 80), f4), [(3, 9, INF)]), n((2, 2), f4), {"dtype": "int16"}),
+        ("x-saturated", "corr2d", clipped, n((2, 2), f4), {"dtype": "int16"}),
         ("kernel-nan", "corr2d", plain, _with(n((3, 5), f4), [(1, 1, NAN)]), {"mode": "same"}),
         ("kernel-infinity", "conv2d", plain, _with(taps, [(1, 1, INF)]), {"mode": "full"}),
         ("kernel-layer", "corr2d", channels, _with(weights, [(2, 1, 0, 0, -INF)]), {"groups": 2, "padding": 1}),
