@@ -136,7 +136,7 @@ setup(
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython",
-        include_path=[".", "backends"],
+        include_path=[".", "backends", str(SOURCE)],
         compiler_directives=DIRECTIVES,
         nthreads=0,
     ),

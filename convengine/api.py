@@ -32,6 +32,7 @@ __all__ = [
     "corr2d",
     "corr3d",
     "find",
+    "memory_of",
 ]
 
 INT64_MAX = 2**63 - 1
@@ -103,7 +104,8 @@ class Call:
             _check_integer_range(x, problem, self.integer_limits)
         if self.prepared is not None:
             self.prepared.decision.require()  # also where nothing is left to compute
-        result = _new(x, problem, reading.out_shape) if out is None else _checked_out(out, x, problem, reading.out_shape)
+        shape = reading.out_shape
+        result = _new(x, problem, shape) if out is None else _checked_out(out, x, problem, shape)
         if result.size:
             view, target = x, result
             if not self.identity:
@@ -115,6 +117,7 @@ class Call:
                     view = _all_padding(problem)
                 returned = self.prepared(view, target)
                 if returned is not target:  # a filter may hand back an array of its own
+                    self.prepared.check_result(returned)
                     target[...] = returned
         if out is None or result is out:
             return result
@@ -192,13 +195,16 @@ def _check_default_dtype(problem: Problem, kernel: np.ndarray[Any, Any], bias: A
         )
 
 
-def _memory(x: Any) -> str:
+def memory_of(x: Any) -> str:
+    """Where the samples of x are, as a Problem says it; what stands for an x that is not at hand says so itself."""
+    if isinstance(said := getattr(x, "memory", None), str):
+        return said
     return f"cuda:{x.device.id}" if hasattr(x, "__cuda_array_interface__") else "host"
 
 
 def _prepare(ndim: int, flip: bool, x: Any, kernel: Any, keywords: dict[str, Any], out: Any, options: Options) -> Call:
     """Read the arguments and prepare the filter: the cold path."""
-    reading = read(ndim, flip, x, kernel, **keywords, out=out, memory=_memory(x))
+    reading = read(ndim, flip, x, kernel, **keywords, out=out, memory=memory_of(x))
     problem = reading.problem
     explicit = keywords["dtype"] is not None or out is not None
     _check_default_dtype(problem, reading.kernel, reading.bias, explicit)

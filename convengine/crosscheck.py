@@ -1,6 +1,5 @@
 """Every installed backend against the oracle: errors as fractions of their proven bounds, refusals with reasons."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from convengine.testing.runner import Result
 
 __all__ = ["BackendReport", "CrosscheckReport", "crosscheck"]
+
+SHOWN = 4  # kinds of refusal of one backend that the printed report shows
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class CrosscheckReport:
         for one in self.backends:
             lines += [f"failed: {text}" for text in one.failures.values()]
         for one in self.backends:
-            lines += [f"refused {count} times: {reason}" for reason, count in _kinds(one.refused).items()]
+            lines += _refused(one)
         return "\n".join(lines)
 
 
@@ -112,13 +113,25 @@ def _row(one: BackendReport) -> list[str]:
     return [one.backend, "; ".join(one.methods), str(one.cases), str(refused), largest, str(failures)]
 
 
+def _refused(one: BackendReport) -> list[str]:
+    """The commonest kinds of refusal, a line each."""
+    kinds = _kinds(one.refused).most_common()
+    lines = [f"refused {count} times, as here: {reason}" for reason, count in kinds[:SHOWN]]
+    if len(kinds) > SHOWN:
+        rest = sum(count for _, count in kinds[SHOWN:])
+        lines.append(f"refused {rest} times, by {one.backend}, for {len(kinds) - SHOWN} other reasons: see to_dict()")
+    return lines
+
+
 def _kinds(refused: Counter[str]) -> Counter[str]:
     """Reasons counted as one where only their numbers differ; the first stands for its kind."""
+    from convengine.testing.runner import kind
+
     first: dict[str, str] = {}
     kinds: Counter[str] = Counter()
     for reason, count in refused.items():
-        kinds[first.setdefault(re.sub(r"\d[\d.e+x-]*", "#", reason), reason)] += count
-    return Counter(dict(kinds.most_common()))
+        kinds[first.setdefault(kind(reason), reason)] += count
+    return kinds
 
 
 def crosscheck(
@@ -139,7 +152,7 @@ def crosscheck(
         Which; default all that are installed.
     cases : sequence of convengine.testing.Case, optional
         The problems; default `convengine.testing.covering_cases()`, in which every pair of dtype, mode, boundary,
-        stride, layout and so on meets.
+        stride, layout and so on meets, and simple filters, which more backends can do.
     progress : callable, optional
         Called as ``progress(done, total)`` after each problem.
 
@@ -167,11 +180,13 @@ def crosscheck(
     >>> report.ok, report.backends[0].cases, report.backends[0].largest <= 1
     (True, 20, True)
     """
-    from convengine.testing import covering_cases  # the oracle loads only when it is asked
+    from convengine.testing import covering_cases, subjects  # the oracle loads only when it is asked
     from convengine.testing.runner import attempt, expected
 
     reports = [BackendReport(name, _unusable(name)) for name in _asked(backends)]
-    cases = covering_cases() if cases is None else cases
+    cases = [*covering_cases(), *subjects.simple().values()] if cases is None else cases
+    if all(report.reason for report in reports):
+        cases = []
     for done, case in enumerate(cases, start=1):
         answer = expected(case)
         for report in reports:

@@ -10,7 +10,7 @@ import numpy as np
 
 from convengine import config, registry, select
 from convengine._version import __version__
-from convengine.api import DEFAULTS, OPERATIONS, Call, find
+from convengine.api import DEFAULTS, OPERATIONS, Call, find, memory_of
 from convengine.errors import InvalidProblem
 from convengine.native import cpu
 from convengine.plugin import BackendInfo, Offer
@@ -39,6 +39,7 @@ class _Like:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    memory: str
 
     @property
     def ndim(self) -> int:
@@ -54,7 +55,13 @@ class PlannedFilter:
     def __init__(self, name: str, x_like: Any, kernel: Any, options: config.Options, keywords: dict[str, Any]) -> None:
         ndim, flip = _operation(name)
         kernel, keywords = deepcopy((kernel, keywords))  # a pickle must hold the kernel of now, not of then
-        self._arguments = (name, _Like(tuple(x_like.shape), np.dtype(x_like.dtype)), kernel, options, keywords)
+        self._arguments = (
+            name,
+            _Like(tuple(x_like.shape), np.dtype(x_like.dtype), memory_of(x_like)),
+            kernel,
+            options,
+            keywords,
+        )
         self._call: Call = find(ndim, flip, self._arguments[1], kernel, _keywords(keywords), None, options)
         if self._call.prepared is not None:
             candidate = self._call.prepared.decision.chosen  # NoBackend now, not at the first frame

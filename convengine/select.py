@@ -152,7 +152,7 @@ def _offers(
     try:
         for name in sorted(asked):
             try:
-                answer = registry.get(name).offers(problem, facts)
+                answer = _priced(registry.get(name).offers(problem, facts))
             except Exception as error:  # noqa: BLE001  # a plug-in's fault is its own refusal, not the user's crash
                 answer = Refusal(f"failed while pricing: {type(error).__name__}: {error}")
             if isinstance(answer, Refusal):
@@ -167,6 +167,20 @@ def _offers(
         WORKERS.reset(token)
     candidates.sort(key=lambda candidate: (candidate.offer.seconds, candidate.backend, candidate.offer.method))
     return candidates, refusals
+
+
+def _priced(answer: Any) -> list[Offer] | Refusal:
+    """Return a backend's answer, or raise TypeError for what is none."""
+    if isinstance(answer, Refusal):
+        return answer
+    if not isinstance(answer, list | tuple):
+        raise TypeError(f"offers must be a list or a Refusal; got {type(answer).__name__}")
+    for offer in answer:
+        if not isinstance(offer, Offer):
+            raise TypeError(f"an offer must be an Offer; got {type(offer).__name__} {offer!r}")
+        if not offer.seconds >= 0:
+            raise ValueError(f"an offer's seconds must be a number of at least 0; got {offer.seconds!r}")
+    return list(answer)
 
 
 def _limit(offer: Offer, options: Options) -> str:
@@ -209,6 +223,16 @@ class Prepared:
             raise NoBackend("\n".join([f"no backend can run {self.decision.problem}", *self._refusals()]))
         finally:
             WORKERS.reset(token)
+
+    def check_result(self, result: Any) -> None:
+        """Raise BackendError unless a filter's own result has the problem's shape and dtype."""
+        problem, got = self.decision.problem, (getattr(result, "shape", None), getattr(result, "dtype", None))
+        if got != (problem.out_shape, problem.out_dtype):
+            raise BackendError(
+                f"backend {self.used.backend!r} failed on {problem}: its filter must return out or an array of "
+                f"{problem.out_dtype} {problem.out_shape}; got {type(result).__name__}"
+                + (f" of {got[1]} {got[0]}" if got[0] is not None else "")
+            )
 
     def _run(self, candidate: Candidate, prepared: Filter, x: Any, out: Any) -> Any:
         if log.isEnabledFor(level := logging.INFO if self.options.verbose else logging.DEBUG):

@@ -223,7 +223,7 @@ class TestDtypes:
         assert y.tolist() == [0, 2, 2, 0]
 
     def test_nan_has_no_integer(self):
-        with pytest.raises(ce.InvalidProblem, match="dtype=int8.*NaN"):
+        with pytest.raises(ce.InvalidProblem, match=r"dtype=int8.*NaN"):
             ce.corr1d([np.nan], [1.0], dtype=np.int8)
 
     def test_int64_is_exact_to_the_last_bit(self):
@@ -414,7 +414,7 @@ class TestPlan:
             plan(X[1:])
         with pytest.raises(ce.InvalidProblem, match=r"float32, as planned; got float64"):
             plan(X, out=np.zeros((4, 6)))
-        with pytest.raises(ce.InvalidProblem, match="corr1d.*got 'corr4d'"):
+        with pytest.raises(ce.InvalidProblem, match=r"corr1d.*got 'corr4d'"):
             ce.plan("corr4d", X, K)
         with pytest.raises(TypeError, match="unexpected keyword 'pad'"):
             ce.plan("corr2d", X, K, pad=1)

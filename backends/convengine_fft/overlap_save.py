@@ -80,7 +80,10 @@ class TiledFilter:
         groups, _, channels = self.kernel.shape[:3]
         tiles = np.zeros((most, groups, channels, *self.tiling.tile), compute_dtype(problem))
         jobs: Iterator[Job] = (
-            (image, index) for image in np.ndindex(*problem.batch) for index in np.ndindex(*self.tiling.counts)
+            (image, index)
+            for image in np.ndindex(*problem.batch)
+            for index in np.ndindex(*self.tiling.counts)
+            if all(last > first for first, last in self.tiling.writes(problem, index))
         )
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # infinite and NaN results are results
             while batch := list(islice(jobs, most)):
@@ -112,7 +115,8 @@ class TiledFilter:
     def _store(self, block: Array, index: tuple[int, ...], image: Array) -> None:
         """Write the outputs of one tile, every stride-th of its right ones."""
         problem, writes = self.problem, self.tiling.writes(self.problem, index)
-        right = (slice(0, (b - a) * step, step) for (a, b), step in zip(writes, problem.stride, strict=True))
+        axes = zip(self.tiling.gives(problem, index), writes, problem.stride, strict=True)
+        right = (slice(first * step - start, stop - start, step) for (start, stop), (first, _), step in axes)
         channels: Any = slice(None) if problem.is_layer else 0
         total = block.reshape(-1, *self.tiling.tile)[(channels, *right)]
         if problem.is_integer:

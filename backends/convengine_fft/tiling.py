@@ -2,7 +2,8 @@
 
 Overlap-save: a tile of T samples, transformed, multiplied by the kernel's spectrum and transformed back, holds
 T - k + 1 right outputs; the rest is wrapped around and dropped. Tiles are chosen by the spatial part of the problem
-alone, so that neither workers nor batch change a bit of the result.
+alone, so that neither workers nor batch change a bit of the result; and as if the stride were 1, so that a stride takes
+every so many of the very same outputs.
 """
 
 import math
@@ -39,7 +40,7 @@ class Tiling:
     tile : tuple of int
         Transform length per spatial axis, a power of two.
     outputs : tuple of int
-        Output samples that one tile gives, per spatial axis.
+        Output samples that one tile gives, per spatial axis, before the stride takes some of them.
     counts : tuple of int
         Tiles per spatial axis.
     """
@@ -51,9 +52,10 @@ class Tiling:
     @classmethod
     def of(cls, problem: Problem, tile: tuple[int, ...]) -> "Tiling":
         """Cut a problem into tiles of this size, each at least as large as the dilated kernel."""
-        axes = zip(tile, _widths(problem), problem.stride, problem.out_spatial, strict=True)
-        outputs = tuple(min((length - width) // step + 1, max(n, 1)) for length, width, step, n in axes)
-        counts = tuple(-(-n // most) for n, most in zip(problem.out_spatial, outputs, strict=True))
+        dense = _dense(problem)
+        axes = zip(tile, _widths(problem), dense, strict=True)
+        outputs = tuple(min(length - width + 1, max(n, 1)) for length, width, n in axes)
+        counts = tuple(-(-n // most) for n, most in zip(dense, outputs, strict=True))
         return cls(tile, outputs, counts)
 
     def __str__(self) -> str:
@@ -64,20 +66,23 @@ class Tiling:
         """Samples of one tile and channel."""
         return math.prod(self.tile)
 
+    def gives(self, problem: Problem, index: tuple[int, ...]) -> list[tuple[int, int]]:
+        """First and last + 1 output of the tile at `index`, per axis, before the stride takes some of them."""
+        return [(i * m, min((i + 1) * m, n)) for i, m, n in zip(index, self.outputs, _dense(problem), strict=True)]
+
     def writes(self, problem: Problem, index: tuple[int, ...]) -> list[tuple[int, int]]:
-        """First and last + 1 output of the tile at `index`, per axis."""
-        axes = zip(index, self.outputs, problem.out_spatial, strict=True)
-        return [(i * most, min((i + 1) * most, n)) for i, most, n in axes]
+        """First and last + 1 output that the stride takes of them, per axis; the two are equal where it takes none."""
+        axes = zip(self.gives(problem, index), problem.stride, strict=True)
+        return [(-(-first // step), -(-last // step)) for (first, last), step in axes]
 
     def reads(self, problem: Problem, index: tuple[int, ...]) -> list[tuple[int, int]]:
-        """First and last + 1 sample that these outputs need, per axis; 0 is the first of x, before it lies the pad."""
-        axes = zip(self.writes(problem, index), problem.stride, _widths(problem), problem.pads, strict=True)
-        return [(first * s - before, (last - 1) * s + width - before) for (first, last), s, width, (before, _) in axes]
+        """First and last + 1 sample that the outputs need, per axis; 0 is the first of x, before it lies the pad."""
+        axes = zip(self.gives(problem, index), _widths(problem), problem.pads, strict=True)
+        return [(first - before, last - 1 + width - before) for (first, last), width, (before, _) in axes]
 
     def most_read(self, problem: Problem) -> int:
         """Samples of x and its border that a tile reads, at most, in one channel."""
-        axes = zip(self.outputs, problem.stride, _widths(problem), strict=True)
-        return math.prod((most - 1) * step + width for most, step, width in axes)
+        return math.prod(most - 1 + width for most, width in zip(self.outputs, _widths(problem), strict=True))
 
     def tile_bytes(self, problem: Problem) -> int:
         """Working memory of one tile: samples, their copy if not finite, spectra; sums, products, their transforms."""
@@ -117,13 +122,19 @@ def _widths(problem: Problem) -> tuple[int, ...]:
     return tuple(d * (k - 1) + 1 for d, k in zip(problem.dilation, problem.kernel_spatial, strict=True))
 
 
+def _dense(problem: Problem) -> tuple[int, ...]:
+    """Output sizes if the stride were 1."""
+    axes = zip(problem.spatial, problem.pads, _widths(problem), strict=True)
+    return tuple(max(n + before + after - width + 1, 0) for n, (before, after), width in axes)
+
+
 def candidates(problem: Problem) -> list[Tiling]:
     """Tilings worth pricing: per axis from the kernel's width to one tile that covers all."""
     lengths = []
-    for axis, (width, step, n) in enumerate(zip(_widths(problem), problem.stride, problem.out_spatial, strict=True)):
+    for axis, (width, n) in enumerate(zip(_widths(problem), _dense(problem), strict=True)):
         # A spectrum of one number would let NumPy vectorise its product over the batch, and round it otherwise.
         least = 1 if axis < problem.ndim - 1 else 2
-        smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, (n - 1) * step + width))
+        smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, n - 1 + width))
         doublings = min((whole // smallest).bit_length(), SIZES[problem.ndim]) or 1  # an empty problem has a price too
         lengths.append([smallest << i for i in range(doublings)])
     return [Tiling.of(problem, tile) for tile in product(*lengths)]

@@ -1,9 +1,7 @@
 """The application: its commands, and what becomes of an exception: one line on stderr and an exit code."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -29,13 +27,12 @@ class Application(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
         """Run the arguments of the process, or those given, and exit; click's own way has other codes and texts."""
+        words = list(sys.argv[1:] if args is None else args)
         wanted: dict[str, bool] = {}
 
         def work() -> int:
             try:
-                with self.make_context(
-                    "convengine", list(sys.argv[1:] if args is None else args), obj=wanted
-                ) as context:
+                with self.make_context("convengine", words, obj=wanted) as context:
                     answer = self.invoke(context)
             except click.exceptions.Exit as stop:
                 answer = stop.exit_code
@@ -54,14 +51,11 @@ def _exit_code(work: Callable[[], int], wanted: dict[str, bool]) -> int:
         complain("interrupted", kind="")
         return INTERRUPTED
     except BrokenPipeError:
-        _settle_output()
         return PIPE_CLOSED
     except Exception as error:
         if wanted.get("traceback"):
             raise
         text = _text(error)
-        if isinstance(error, OSError):
-            _settle_output()
     complain(text)
     return BAD_INPUT
 
@@ -84,16 +78,6 @@ def _text(error: Exception) -> str:
         case ModuleNotFoundError() if error.name and error.name.partition(".")[0] in EXTRA:
             return f"this command needs {error.name}: pip install 'convengine[cli]'"
     return f"unexpected {type(error).__name__}: {error}; please report it, with what 'convengine --traceback' shows"
-
-
-def _settle_output() -> None:
-    """Send what can't be written to stdout nowhere, so that the interpreter's own flush at exit doesn't fail too."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            number = sys.stdout.fileno()
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 @click.group(cls=Application, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

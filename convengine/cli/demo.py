@@ -127,6 +127,7 @@ def _measured(operation: Operation, backend: str, photographs: Photographs, answ
     assert row is not None and row.offer is not None
     line.method = row.method
     line.bound = str(row.to_dict()["bound"])
+    # A device's answer counts when it is back on the host.
     line.seconds = _median_seconds(call if x is host else lambda: fetch(call()))
     try:
         line.error = check(line.value, answer, bound(row.offer, answer))
@@ -155,7 +156,13 @@ def _compared(operation: Operation, backends: list[str], photographs: Photograph
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path), default="demo.png", show_default=True, help="The picture.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    default="demo.png",
+    show_default=True,
+    help="The picture.",
+)
 @options.backend
 @options.shown_as_json
 def demo(output: Path, backend: tuple[str, ...] | None, as_json: bool) -> int:

@@ -31,8 +31,8 @@ def _fill(context: click.Context, parameter: click.Parameter, value: str) -> int
 
 
 @click.command("filter", epilog=options.kernel_is)
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path, readable=False))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path, readable=False))
 @click.option("--kernel", "-k", required=True, help="A name, a .npy file or a list; see below.")
 @options.op
 @options.mode("same")

@@ -18,6 +18,7 @@ __all__ = ["opened_tiff", "write_tiff"]
 PREMULTIPLIED, OPACITY = 1, (1, 2)  # ExtraSamples
 BLACK_IS_ZERO, WHITE_IS_ZERO, RGB, PALETTE = 1, 0, 2, 3  # PhotometricInterpretation
 UNCOMPRESSED = 1
+PROFILE, UNDEFINED = 34675, 7  # the tag of an ICC profile, and its type
 BIG = 2**32 - 2**26  # bytes beyond which a classic TIFF's offsets end, with room for the headers
 
 
@@ -115,7 +116,7 @@ def _sorted_channels(page: Any, name: str, samples: np.ndarray[Any, Any]) -> Pag
         colours = page.colormap.T[samples]
         samples = (colours >> 8).astype(np.uint8) if page.bitspersample <= 8 else colours
     elif page.photometric == WHITE_IS_ZERO:
-        if samples.dtype.kind not in "bu":
+        if samples.dtype.kind in "ifc":
             raise click.ClickException(f"{name}: {samples.dtype} where white is zero is not filtered; save it as grey")
         samples = samples ^ np.array(2**page.bitspersample - 1, samples.dtype)  # white - samples, for bool too
     if samples.dtype.kind == "b":
@@ -126,7 +127,7 @@ def _sorted_channels(page: Any, name: str, samples: np.ndarray[Any, Any]) -> Pag
         samples, alpha = samples[..., :-1], samples[..., -1]
         samples = samples[..., 0] if samples.shape[-1] == 1 else samples
     rgb = page.photometric in (RGB, PALETTE)
-    return Page(samples, -1 if samples.ndim == 3 else None, rgb, alpha, premultiplied, page.iccprofile)
+    return Page(samples, -1 if samples.ndim == 3 else None, rgb, alpha, premultiplied, page.tags.valueof(PROFILE))
 
 
 def write_tiff(file: BinaryIO, path: Path, pages: Iterable[Page], count: int) -> None:
@@ -148,7 +149,7 @@ def write_tiff(file: BinaryIO, path: Path, pages: Iterable[Page], count: int) ->
                 photometric=RGB if plane.rgb else BLACK_IS_ZERO,
                 planarconfig=1 if channels > 1 else None,
                 extrasamples=extra or None,
-                iccprofile=plane.profile,
+                extratags=[(PROFILE, UNDEFINED, len(plane.profile), plane.profile, True)] if plane.profile else [],
                 metadata=None,
                 contiguous=False,
             )

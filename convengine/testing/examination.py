@@ -21,13 +21,14 @@ from convengine.testing.runner import (
     answers,
     examine,
     expected,
+    kind,
     methods,
     place,
     refusal,
     require_same_bits,
 )
 
-__all__ = ["SOURCES", "Examination", "laid_out", "outs", "overlapping"]
+__all__ = ["SOURCES", "Examination", "laid_out", "outs", "overlapping", "problem"]
 
 
 @cache
@@ -38,6 +39,7 @@ def _covering() -> dict[str, Case]:
 # Where a test's problems come from, by the name of its parameter.
 SOURCES: Mapping[str, Callable[[], dict[str, Case]]] = {
     "covering": _covering,
+    "simple": subjects.simple,
     "large": subjects.large,
     "small": subjects.small,
     "exact": subjects.exact,
@@ -47,8 +49,10 @@ SOURCES: Mapping[str, Callable[[], dict[str, Case]]] = {
 
 
 @cache
-def _expected(source: str, key: str) -> Reference:
-    return expected(SOURCES[source]()[key])
+def problem(source: str, key: str) -> tuple[Case, Reference]:
+    """One problem of a source, with the oracle's answer."""
+    case = SOURCES[source]()[key]
+    return case, expected(case)
 
 
 class Examination:
@@ -102,26 +106,26 @@ class Examination:
                 yield
         ce.clear_cache()
 
-    def hold(self, source: str, key: str) -> None:
-        """Hold every method against the oracle on one problem of a source; skips the test where the backend refuses."""
+    def hold(self, case: Case, reference: Reference) -> None:
+        """Hold every method against the oracle; skips the test where the backend refuses."""
         try:
-            examine(self.name, SOURCES[source]()[key], _expected(source, key))
+            examine(self.name, case, reference)
         except ce.NoBackend as error:
-            pytest.skip(refusal(error))
+            pytest.skip(kind(refusal(error)))
 
     def answers(self, case: Case, **changes: Any) -> dict[str, Answer]:
         """Answers of every method; skips the test where the backend refuses."""
         try:
             return answers(self.name, case, **changes)
         except ce.NoBackend as error:
-            pytest.skip(refusal(error))
+            pytest.skip(kind(refusal(error)))
 
     def methods(self, case: Case, **changes: Any) -> tuple[Method, ...]:
         """Every method that the backend offers; skips the test where it refuses."""
         try:
             return methods(self.name, case, **changes)
         except ce.NoBackend as error:
-            pytest.skip(refusal(error))
+            pytest.skip(kind(refusal(error)))
 
     def shared(self, *cases: Case) -> list[tuple[Any, ...]]:
         """(method, its answer to each case) of the methods that all cases have; skips the test where there is none."""
@@ -147,7 +151,7 @@ class Examination:
         try:
             return getattr(ce, case.name)(keywords.pop("x"), case.kernel, **keywords)
         except ce.NoBackend as error:
-            pytest.skip(refusal(error))
+            pytest.skip(kind(refusal(error)))
 
     def on_host(self, case: Case) -> Case:
         """The case, where the backend takes host arrays; only there do NumPy arrays share memory."""

@@ -4,6 +4,7 @@ Shared by the contract, which needs pytest, and by `convengine.crosscheck`, whic
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -33,6 +34,7 @@ __all__ = [
     "examine",
     "expected",
     "fetch",
+    "kind",
     "methods",
     "place",
     "refusal",
@@ -146,7 +148,7 @@ def methods(
     if not prepared.decision.candidates:
         # The engine takes an exception here for a refusal, so that others may run; an examination lets it show.
         registry.get(backend).offers(prepared.decision.problem, prepared.facts)
-        raise NoBackend(prepared.decision.explain_none())
+    prepared.decision.require()
 
     def alone(candidate: Candidate) -> Method:
         decision = replace(prepared.decision, candidates=(candidate,))
@@ -327,3 +329,15 @@ def refusal(error: NoBackend) -> str:
     first, *lines = str(error).splitlines()
     reasons = [line.strip() for line in lines if not line.startswith("  backends that can:")]
     return "; ".join(reasons) or first
+
+
+def kind(reason: str) -> str:
+    """A reason without its numbers, so that refusals of one kind can be counted.
+
+    Examples
+    --------
+    >>> kind("fft (tile 8x64): only 2-D filters up to 1.5e3; got a kernel of shape (4, 3, 9)")
+    'fft (tile #): only #-D filters up to #; got a kernel of shape (#)'
+    """
+    masked = re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", reason)
+    return "; ".join(dict.fromkeys(re.sub(r"#((, |x)#)+,?|#,(?=\))", "#", part) for part in masked.split("; ")))

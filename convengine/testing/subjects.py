@@ -1,4 +1,4 @@
-"""The problems on which the contract tries its laws, beside the covering cases: large ones, small ones, delicate ones.
+"""The problems of the contract beside the covering cases: simple ones, large ones, small ones, delicate ones.
 
 Large ones reach threads, bands, tiles and chunks. Arrays are read-only: a backend that writes to x is found out.
 """
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from convengine.testing.arguments import BOUNDARIES, Array
-from convengine.testing.cases import Case
+from convengine.testing.cases import Case, Seeded, assemble, draw_row
 
-__all__ = ["delicate", "exact", "large", "poisoned", "small"]
+__all__ = ["delicate", "exact", "large", "poisoned", "simple", "small"]
 
 RNG_SEED = 20
 NAN, INF = float("nan"), float("inf")
@@ -35,6 +35,24 @@ def _locked(array: Array) -> Array:
 
 def _cases(*rows: tuple[str, str, Array, Any, dict[str, Any]]) -> dict[str, Case]:
     return {row[0]: Case(*row) for row in rows}
+
+
+@cache
+def simple(count: int = 120) -> dict[str, Case]:
+    """Filters with one boundary, without stride and dilation: what a backend that refuses much may still do."""
+    choose = Seeded(RNG_SEED)
+    only = {
+        "kind": ("filter", "filter", "batch", "axes", "colour"),
+        "mode": ("valid", "same", "full"),
+        "boundary": ("constant", "constant", *BOUNDARIES),
+        "stride": (1,),
+        "dilation": (1,),
+        "shape": ("odd", "odd", "even", "one"),
+        "samples": ("some",),
+        "fill": ("zero", "zero", "other"),
+    }
+    cases = [assemble(choose, draw_row(choose, only), f"s{number:03d}-") for number in range(count)]
+    return {case.id: case for case in cases}
 
 
 @cache
