@@ -23,10 +23,10 @@ LEVELS = ("avx512", "avx2", "baseline", "arm64")
 # one worker (asv_bench/compare.py --rates), on 2 cores of AMD Zen 4, 2026-11. Too high for layers with few channels,
 # strides and conversions, by up to 2; too low for nothing known.
 RATES = {
-    "avx512": {"f4": 45e9, "f8": 22e9, "i4": 12e9, "i8": 5e9},
-    "avx2": {"f4": 40e9, "f8": 20e9, "i4": 10e9, "i8": 2e9},
-    "baseline": {"f4": 8e9, "f8": 4e9, "i4": 2e9, "i8": 0.8e9},
-    "arm64": {"f4": 8e9, "f8": 4e9, "i4": 4e9, "i8": 0.8e9},
+    "avx512": {"f4": 45e9, "f8": 23e9, "i4": 36e9, "i8": 17e9},
+    "avx2": {"f4": 28e9, "f8": 12e9, "i4": 28e9, "i8": 5e9},
+    "baseline": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},
+    "arm64": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},  # not measured: the baseline's, of the same vector width
 }
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
 SAMPLE_SECONDS = 0.25e-9  # per sample in and out beyond the arithmetic: memory traffic of one worker, same machine
