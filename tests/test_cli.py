@@ -301,6 +301,7 @@ def test_a_terminal_gets_a_drawn_table_and_brackets_stay(monkeypatch):
 def test_progress_appears_on_a_terminal_when_work_is_long(monkeypatch):
     from convengine.cli import terminal
 
+    monkeypatch.setenv("TERM", "xterm")
     drawn = Terminal()
     monkeypatch.setattr(sys, "stderr", drawn)
     with terminal.progress("short", 2) as advance:

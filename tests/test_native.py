@@ -501,10 +501,15 @@ def helpers() -> dict[str, str]:
 @linux
 def test_idle_helpers_sleep_and_signals_never_reach_them() -> None:
     def child() -> None:
+        others = helpers().keys()  # OpenBLAS starts threads of its own in a child
+
+        def ours() -> list[str]:
+            return [status for name, status in helpers().items() if name not in others]
+
         exercise(50, 4, 0.1)
-        assert len(helpers()) == 3
-        assert eventually(lambda: all("State:\tS" in status for status in helpers().values()))
-        for status in helpers().values():
+        assert len(ours()) == 3
+        assert eventually(lambda: all("State:\tS" in status for status in ours()))
+        for status in ours():
             blocked = int(next(x for x in status.splitlines() if x.startswith("SigBlk")).split()[1], 16)
             for number in (signal.SIGINT, signal.SIGALRM, signal.SIGTERM, signal.SIGCHLD):
                 assert blocked >> (number - 1) & 1

@@ -1,5 +1,6 @@
 """The application: its commands, and what becomes of an exception: one line on stderr and an exit code."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -40,7 +41,21 @@ class Application(click.Group):
                 sys.stdout.flush()  # a full disk shows here, where it can still be told
             return answer if isinstance(answer, int) else OK
 
-        sys.exit(_exit_code(work, wanted))
+        code = _exit_code(work, wanted)
+        _abandon_output()
+        sys.exit(code)
+
+
+def _abandon_output() -> None:
+    """Point a standard output that takes no more elsewhere: the interpreter would flush it again, and exit with 120."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _exit_code(work: Callable[[], int], wanted: dict[str, bool]) -> int:

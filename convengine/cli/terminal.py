@@ -5,6 +5,7 @@ On a terminal tables and progress are drawn by rich; elsewhere a table is aligne
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def progress(text: str, total: float) -> Iterator[Callable[[float], None]]:
     """Yield a function that adds to what is done; on a terminal, a bar appears on stderr when the work is long."""
-    if not _is_terminal(sys.stderr):
+    if not _is_terminal(sys.stderr) or os.environ.get("TERM") in ("dumb", "unknown"):  # these cannot move the cursor
         yield lambda step: None
         return
     from rich.console import Console
@@ -85,4 +86,5 @@ def progress(text: str, total: float) -> Iterator[Callable[[float], None]]:
     try:
         yield advance
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
