@@ -48,3 +48,7 @@ def __getattr__(name: str) -> Any:
     if name == "testing":  # the oracle and its suite load only when asked for
         return import_module("convengine.testing")
     raise AttributeError(f"module 'convengine' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.ma import MaskedArray
 
 from convengine import config, select
 from convengine.config import Options
@@ -24,6 +25,7 @@ __all__ = [
     "DEFAULTS",
     "OPERATIONS",
     "Call",
+    "check_out_type",
     "clear_cache",
     "conv1d",
     "conv2d",
@@ -33,6 +35,7 @@ __all__ = [
     "corr3d",
     "find",
     "memory_of",
+    "warn_channels",
 ]
 
 INT64_MAX = 2**63 - 1
@@ -95,13 +98,19 @@ class Call:
     prepared: Prepared | None  # None where there is nothing to sum: no input channels
     identity: bool  # x and out lie in canonical order as they are
     integer_limits: tuple[tuple[int, int], ...]  # (sum |k|, |bias|) per output channel where dtypes prove nothing
+    integer_most: int  # what a result may reach
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keeping this call holds."""
+        return select.ENTRY_BYTES + self.reading.kernel.nbytes + (self.prepared.nbytes if self.prepared else 0)
 
     def run(self, x: Any, out: Any) -> Any:
         """Filter x, as the user holds it, into out or a new array."""
         reading = self.reading
         problem = reading.problem
         if self.integer_limits:
-            _check_integer_range(x, problem, self.integer_limits)
+            _check_integer_range(x, problem, self.integer_limits, self.integer_most)
         if self.prepared is not None:
             self.prepared.decision.require()  # also where nothing is left to compute
         shape = reading.out_shape
@@ -141,6 +150,16 @@ def _overlaps(out: Any, x: Any) -> bool:
     return isinstance(out, np.ndarray) and isinstance(x, np.ndarray) and np.may_share_memory(out, x)
 
 
+def _overlaps_itself(out: np.ndarray[Any, Any]) -> bool:
+    """Whether a step along one axis may meet what the axes of smaller steps reach."""
+    reach = out.itemsize
+    for step, size in sorted((abs(step), size) for step, size in zip(out.strides, out.shape, strict=True) if size > 1):
+        if step < reach:
+            return True
+        reach += step * (size - 1)
+    return False
+
+
 def _checked_out(out: Any, x: Any, problem: Problem, shape: tuple[int, ...]) -> Any:
     """Return `out` itself, or a new array to be copied into it where a kernel must not write straight there."""
     if out.shape != shape:
@@ -148,51 +167,45 @@ def _checked_out(out: Any, x: Any, problem: Problem, shape: tuple[int, ...]) -> 
     if isinstance(out, np.ndarray):
         if not out.flags.writeable:
             raise InvalidProblem("out is read-only; pass a writable array")
-        if any(step == 0 and size > 1 for step, size in zip(out.strides, out.shape, strict=True)):
+        if _overlaps_itself(out):
             raise InvalidProblem(f"out of strides {out.strides} writes several results to one place; pass a copy")
         if not (out.dtype.isnative and out.flags.aligned) or _overlaps(out, x):
             return np.empty(shape, problem.out_dtype)
     return out
 
 
-def _check_integer_range(x: Any, problem: Problem, limits: tuple[tuple[int, int], ...]) -> None:
-    """Raise OverflowError where max(|x|, |fill|) * sum|k| + |bias| passes what the sum is held in."""
+def _check_integer_range(x: Any, problem: Problem, limits: tuple[tuple[int, int], ...], most: int) -> None:
+    """Raise OverflowError where max(|x|, |fill|) * sum|k| + |bias| passes `most`."""
     largest = max(abs(int(x.min())), abs(int(x.max()))) if x.size else 0
     largest = max(largest, abs(int(problem.fill_value)))
-    most = max(largest * taps + bias for taps, bias in limits)
-    if most > INT64_MAX:
+    reach = max(largest * taps + bias for taps, bias in limits)
+    if reach > most:
+        past, advice = (
+            ("int64", "dtype=float64 or smaller values")
+            if most == INT64_MAX
+            else (f"the int32 that {problem.x_dtype} by {problem.kernel_dtype} gives", "dtype=np.int64")
+        )
         raise OverflowError(
-            f"an integer result may reach {most}, past int64: |x| up to {largest}, sum of |kernel| up to "
-            f"{max(taps for taps, _ in limits)}; give dtype=float64 or smaller values"
+            f"an integer result may reach {reach}, past {past}: |x| up to {largest}, sum of |kernel| up to "
+            f"{max(taps for taps, _ in limits)}, |bias| up to {max(bias for _, bias in limits)}; give {advice}"
         )
 
 
-def _integer_limits(problem: Problem, kernel: np.ndarray[Any, Any], bias: Any) -> tuple[tuple[int, int], ...]:
-    """(sum |k|, |bias|) per output channel; empty where the dtypes and the kernel already prove int64 safe."""
+def _integer_limits(
+    problem: Problem, kernel: np.ndarray[Any, Any], bias: Any, explicit: bool
+) -> tuple[tuple[tuple[int, int], ...], int]:
+    """(sum |k|, |bias|) per output channel, and what they may reach; none where dtypes and kernel prove it already."""
     if not problem.is_integer:
-        return ()
-    rows = kernel.reshape(kernel.shape[0] if problem.is_layer else 1, -1)
+        return (), 0
+    # The default int32 follows from dtypes and taps; a bias may pass it, and never silently.
+    most = INT64_MAX if explicit or bias is None else int(np.iinfo(problem.out_dtype).max)
+    channels = problem.channels[1]
+    rows = kernel.reshape(channels, -1) if kernel.size else np.zeros((channels, 0), np.int64)
     sums = [sum(abs(value) for value in row) for row in rows.tolist()]
     biases = [0] * len(sums) if bias is None else [abs(value) for value in bias.tolist()]
     limits = tuple(set(zip(sums, biases, strict=True)))
     reach = max((largest_magnitude(problem.x_dtype) * taps + extra for taps, extra in limits), default=0)
-    return limits if reach > INT64_MAX else ()
-
-
-def _check_default_dtype(problem: Problem, kernel: np.ndarray[Any, Any], bias: Any, explicit: bool) -> None:
-    """A bias may pass the int32 that the dtypes and taps alone gave: never silently."""
-    if explicit or bias is None or problem.out_dtype != np.int32:
-        return
-    rows = kernel.reshape(kernel.shape[0] if problem.is_layer else 1, -1)
-    reach = max(
-        largest_magnitude(problem.x_dtype) * sum(map(abs, row)) + abs(extra)
-        for row, extra in zip(rows.tolist(), bias.tolist(), strict=True)
-    )
-    if reach > np.iinfo(np.int32).max:
-        raise OverflowError(
-            f"with this bias a result may reach {reach}, past the int32 that {problem.x_dtype} by "
-            f"{problem.kernel_dtype} gives; give dtype=np.int64"
-        )
+    return (limits, most) if reach > most else ((), most)
 
 
 def memory_of(x: Any) -> str:
@@ -207,14 +220,20 @@ def _prepare(ndim: int, flip: bool, x: Any, kernel: Any, keywords: dict[str, Any
     reading = read(ndim, flip, x, kernel, **keywords, out=out, memory=memory_of(x))
     problem = reading.problem
     explicit = keywords["dtype"] is not None or out is not None
-    _check_default_dtype(problem, reading.kernel, reading.bias, explicit)
     if problem.taps:
         prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options)
     else:
         prepared = None
-        select.require_usable(problem, options)
+        select.require(_one_channel(problem), options)
     identity = reading.x_axes == reading.out_axes == tuple(range(len(reading.x_axes)))
-    return Call(reading, prepared, identity, _integer_limits(problem, reading.kernel, reading.bias))
+    return Call(reading, prepared, identity, *_integer_limits(problem, reading.kernel, reading.bias, explicit))
+
+
+def _one_channel(problem: Problem) -> Problem:
+    """A layer without input channels, with one to a group: who would compute it."""
+    lead, spatial = problem.batch, problem.spatial
+    kernel_shape = (problem.kernel_shape[0], 1, *problem.kernel_spatial)
+    return replace(problem, x_shape=(*lead, problem.groups, *spatial), kernel_shape=kernel_shape)
 
 
 def _nonempty(problem: Problem) -> Problem:
@@ -226,12 +245,12 @@ def _nonempty(problem: Problem) -> Problem:
     return replace(problem, x_shape=(*lead, *padded), pads=((0, 0),) * problem.ndim)
 
 
-_calls = select.Cache(64 << 20)  # by everything that a call says but the samples of x
+_calls = select.Cache(256 << 20)  # by everything that a call says but the samples of x
 
 
 def _content(value: Any) -> Any:
     """A hashable that stands for a kernel's or bias's content, dtype and shape; TypeError where there is none."""
-    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, np.ndarray) and not isinstance(value, MaskedArray):
         return value.shape, value.dtype.str, value.tobytes()
     if value is None:
         return None
@@ -240,21 +259,41 @@ def _content(value: Any) -> Any:
     raise TypeError
 
 
-def find(ndim: int, flip: bool, x: Any, kernel: Any, keywords: dict[str, Any], out: Any, options: Options) -> Call:
-    """The call for these arguments, prepared now or before."""
+def _frozen(value: Any) -> Any:
+    """A hashable that stands for a keyword's value; numbers with their type, since 1 == 1.0 == True."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    if isinstance(value, bool | int | float | complex | np.generic):
+        return type(value), repr(value)
+    if isinstance(value, np.ndarray):
+        return _content(value)
+    return value
+
+
+def _key(ndim: int, flip: bool, x: Any, kernel: Any, keywords: dict[str, Any], out: Any, options: Options) -> Any:
+    """What tells this call from others; None where something in it has no content to compare."""
+    said = [(name, _frozen(v)) for name, v in keywords.items() if v is not DEFAULTS[name] and name != "bias"]
     try:
-        if type(x) is not np.ndarray:
-            raise TypeError
-        out_dtype = None if out is None else out.dtype
-        values = [value for name, value in keywords.items() if name != "bias"]
-        key = (ndim, flip, x.shape, x.dtype, _content(kernel), _content(keywords["bias"]), *values, out_dtype, options)
-        call: Call | None = _calls.get(key)
-    except TypeError:  # something unhashable: a list for stride, an array for fill_value
-        return _prepare(ndim, flip, x, kernel, keywords, out, options)
-    if call is None:
-        call = _prepare(ndim, flip, x, kernel, keywords, out, options)
-        _calls.put(key, call, select.ENTRY_BYTES + call.reading.kernel.nbytes)
-    return call
+        contents = _content(kernel), _content(keywords["bias"])
+    except (TypeError, RecursionError):
+        return None
+    key = ndim, flip, x.shape, x.dtype, memory_of(x), *contents, *said, None if out is None else out.dtype, options
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def find(
+    ndim: int, flip: bool, x: Any, kernel: Any, keywords: dict[str, Any], out: Any, options: Options
+) -> tuple[Call, Any]:
+    """The call for these arguments, kept from before or new; and the key to keep a new one under, else None."""
+    key = _key(ndim, flip, x, kernel, keywords, out, options)
+    kept: Call | None = _calls.get(key) if key is not None else None
+    if kept is not None:
+        return kept, None
+    return _prepare(ndim, flip, x, kernel, keywords, out, options), key
 
 
 def _correlate(
@@ -263,27 +302,31 @@ def _correlate(
     options = config.current(backend=backend, workers=workers)
     x = read_array(x, "x")
     if out is not None:
-        _check_out_type(out, x)
-    call = find(ndim, flip, x, kernel, keywords, out, options)
-    if x.ndim == ndim + 1 and x.shape[-1] in (3, 4) and not call.reading.problem.is_layer:
-        _warn_channels(x, keywords)
-    return call.run(x, out)
+        check_out_type(out, x)
+    if x.ndim == ndim + 1:
+        warn_channels(ndim, x, kernel, keywords, stacklevel=4)
+    call, key = find(ndim, flip, x, kernel, keywords, out, options)
+    result = call.run(x, out)
+    if key is not None:  # kept once it has run, when it is known what its filter holds
+        _calls.put(key, call, call.nbytes)
+    return result
 
 
-def _check_out_type(out: Any, x: Any) -> None:
-    if (
-        isinstance(out, np.ma.MaskedArray)
-        or type(out).__module__.partition(".")[0] != type(x).__module__.partition(".")[0]
-    ):
+def check_out_type(out: Any, x: Any) -> None:
+    """Raise unless out is an array of x's library; a masked one is not."""
+    kind = np.ndarray if isinstance(x, np.ndarray) else type(x)
+    if isinstance(out, MaskedArray) or not isinstance(out, kind):
         raise InvalidProblem(f"out must be an array of x's library, {type(x).__name__}; got {type(out).__name__}")
 
 
-def _warn_channels(x: Any, keywords: dict[str, Any]) -> None:
-    if keywords["axes"] is None and keywords["channel_axis"] is None:
+def warn_channels(ndim: int, x: Any, kernel: Any, keywords: dict[str, Any], stacklevel: int) -> None:
+    """Warn where a filter is about to run over what are probably colours."""
+    unsaid = keywords["axes"] is None and keywords["channel_axis"] is None
+    if x.ndim == ndim + 1 and x.shape[-1] in (3, 4) and unsaid and np.ndim(kernel) == ndim:
         warnings.warn(
             f"x of shape {x.shape} looks like an image with {x.shape[-1]} channels last, but its last axis is filtered "
             "as a spatial axis; say channel_axis=-1 for channels, or axes=... to silence this",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
 
 
@@ -353,4 +396,4 @@ def clear_cache() -> None:
     >>> ce.clear_cache()
     """
     _calls.clear()
-    select.clear_cache()
+    select.clear_decisions()

@@ -16,6 +16,17 @@ __all__ = ["FILL", "Boundary", "pad_indices", "window"]
 
 FILL = -1  # the index that means "not a sample: the fill value"
 
+ELSEWHERE = {  # names that only one rule has in other libraries; ndimage's "reflect" is a word here, and another rule
+    "mirror": ("scipy.ndimage", "reflect"),
+    "nearest": ("scipy.ndimage", "edge"),
+    "fill": ("scipy.signal", "constant"),
+    "symm": ("scipy.signal", "symmetric"),
+    "zeros": ("PyTorch", "constant"),
+    "replicate": ("PyTorch", "edge"),
+    "circular": ("PyTorch", "wrap"),
+    "periodic": ("dask", "wrap"),
+}
+
 
 class Boundary(StrEnum):
     """What lies beyond the edge of an axis a b c d."""
@@ -33,10 +44,13 @@ class Boundary(StrEnum):
             return cls(word)  # type: ignore[arg-type]  # any object may come from the user
         except ValueError:
             words = ", ".join(repr(rule.value) for rule in cls)
-            raise InvalidProblem(
-                f"boundary must be one of {words} (numpy.pad's words); got {word!r}; "
-                "the guide's table gives the names of other libraries"
-            ) from None
+            known = ELSEWHERE.get(word) if isinstance(word, str) else None
+            hint = (
+                f"{known[0]}'s {word!r} is {known[1]!r} here"
+                if known
+                else "the guide's table has the names of other libraries"
+            )
+            raise InvalidProblem(f"boundary must be one of {words} (numpy.pad's words); got {word!r}; {hint}") from None
 
 
 def _source(rule: Boundary, position: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:

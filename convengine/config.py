@@ -56,14 +56,18 @@ def _backend(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _count(name: str, least: int) -> Any:
+def _count(name: str, least: int, most: int) -> Any:
     def check(value: Any) -> int:
         try:
             number = int(value)
-            if number != (float(value) if isinstance(value, str) else value) or number < least or value is True:
+            if number != (float(value) if isinstance(value, str) else value) or value is True:
                 raise ValueError
-        except (TypeError, ValueError):
-            raise InvalidProblem(f"{name} must be an integer of at least {least}; got {value!r}") from None
+            if not least <= number <= most:
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidProblem(
+                f"{name} must be an integer of at least {least}; got {value!r}; at most {most}"
+            ) from None
         return number
 
     return check
@@ -74,7 +78,7 @@ def _rtol(value: Any) -> float:
         number = float(value)
         if not 0 <= number < float("inf"):
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidProblem(f"rtol must be a finite number of at least 0; got {value!r}") from None
     return number
 
@@ -94,10 +98,10 @@ def _switch(name: str) -> Any:
 
 CHECKS: dict[str, Any] = {
     "backend": _backend,
-    "workers": _count("workers", 1),
+    "workers": _count("workers", 1, 4096),
     "rtol": _rtol,
     "strict": _switch("strict"),
-    "max_memory": _count("max_memory", 0),
+    "max_memory": _count("max_memory", 0, 2**63 - 1),
     "verbose": _switch("verbose"),
 }
 ENVIRONMENT = {f"CONVENGINE_{name.upper()}": name for name in CHECKS}
@@ -122,7 +126,7 @@ def _environment(values: tuple[str | None, ...]) -> Options:
         if value:
             name = ENVIRONMENT[variable]
             try:
-                said[name] = CHECKS[name](tuple(value.split(",")) if name == "backend" else value)
+                said[name] = CHECKS[name](tuple(map(str.strip, value.split(","))) if name == "backend" else value)
             except InvalidProblem as error:
                 raise InvalidProblem(f"environment variable {variable}: {error}") from None
     return Options(**said)

@@ -10,19 +10,19 @@ import numpy as np
 
 from convengine import config, registry, select
 from convengine._version import __version__
-from convengine.api import DEFAULTS, OPERATIONS, Call, find, memory_of
+from convengine.api import DEFAULTS, OPERATIONS, check_out_type, find, memory_of, warn_channels
 from convengine.errors import InvalidProblem
 from convengine.native import cpu
 from convengine.plugin import BackendInfo, Offer
 from convengine.problem import Problem
-from convengine.reading import read_array
+from convengine.reading import check_dtype, read_array, refuse_library
 from convengine.tables import bytes_text, seconds_text, table
 
 __all__ = ["Explanation", "PlannedFilter", "backends", "explain", "plan", "show_config"]
 
 
 def _operation(name: str) -> tuple[int, bool]:
-    if name not in OPERATIONS:
+    if not isinstance(name, str) or name not in OPERATIONS:
         raise InvalidProblem(f"the operation must be one of {', '.join(OPERATIONS)}; got {name!r}")
     return OPERATIONS[name]
 
@@ -46,6 +46,16 @@ class _Like:
         return len(self.shape)
 
 
+def _like(x: Any) -> _Like:
+    """What an operation would make of x, by its shape and dtype; what is no array may have just these."""
+    if not hasattr(x, "shape") or not hasattr(x, "dtype") or isinstance(x, np.ndarray | np.generic):
+        x = read_array(x, "x")
+    refuse_library(x, "x")
+    dtype = np.dtype(x.dtype)
+    check_dtype(dtype, "x")
+    return _Like(tuple(x.shape), dtype.newbyteorder("="), memory_of(x))
+
+
 class PlannedFilter:
     """An operation with its kernel prepared, for arrays of one shape and dtype; thread-safe and picklable.
 
@@ -55,14 +65,9 @@ class PlannedFilter:
     def __init__(self, name: str, x_like: Any, kernel: Any, options: config.Options, keywords: dict[str, Any]) -> None:
         ndim, flip = _operation(name)
         kernel, keywords = deepcopy((kernel, keywords))  # a pickle must hold the kernel of now, not of then
-        self._arguments = (
-            name,
-            _Like(tuple(x_like.shape), np.dtype(x_like.dtype), memory_of(x_like)),
-            kernel,
-            options,
-            keywords,
-        )
-        self._call: Call = find(ndim, flip, self._arguments[1], kernel, _keywords(keywords), None, options)
+        like = x_like if isinstance(x_like, _Like) else _like(x_like)
+        self._arguments = name, like, kernel, options, keywords
+        self._call, _ = find(ndim, flip, like, kernel, _keywords(keywords), None, options)
         if self._call.prepared is not None:
             candidate = self._call.prepared.decision.chosen  # NoBackend now, not at the first frame
             self.backend, self.method = candidate.backend, candidate.offer.method
@@ -97,7 +102,9 @@ class PlannedFilter:
         """
         x = read_array(x, "x")
         like = self._arguments[1]
-        if x.shape != like.shape or x.dtype != like.dtype.newbyteorder("="):
+        if out is not None:
+            check_out_type(out, x)
+        if x.shape != like.shape or x.dtype != like.dtype:
             raise InvalidProblem(
                 f"this filter was planned for {like.dtype} {like.shape}; got {x.dtype} {x.shape}; plan another"
             )
@@ -150,7 +157,10 @@ def plan(
     16.0
     16.0
     """
-    return PlannedFilter(name, x_like, kernel, config.current(backend=backend, workers=workers), keywords)
+    ndim, _ = _operation(name)
+    like = _like(x_like)
+    warn_channels(ndim, like, kernel, _keywords(keywords), stacklevel=3)
+    return PlannedFilter(name, like, kernel, config.current(backend=backend, workers=workers), keywords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +252,13 @@ def explain(
         rank = np.ndim(kernel)
         op = f"corr{rank if rank <= 3 else rank - 2}d"
     ndim, flip = _operation(op)
-    x = x if hasattr(x, "shape") and hasattr(x, "dtype") else read_array(x, "x")
-    call = find(ndim, flip, x, kernel, _keywords(keywords), None, options)
+    like, said = _like(x), _keywords(keywords)
+    warn_channels(ndim, like, kernel, said, stacklevel=3)
+    call, _ = find(ndim, flip, like, kernel, said, None, options)
     if call.prepared is None:
-        return Explanation(call.reading.problem, ())
+        return Explanation(
+            call.reading.problem, (Row("", "", None, "there is nothing to sum: the bias is the result"),)
+        )
     prepared = call.prepared
     decision = select.decide(prepared.decision.problem, prepared.facts, options)
     declined = {(name, method): reason for name, method, reason in prepared.declined}

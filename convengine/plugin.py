@@ -105,7 +105,7 @@ class BackendInfo:
 
 
 class Filter(Protocol):
-    """A prepared kernel; thread-safe."""
+    """A prepared kernel; thread-safe. It may say by `nbytes` what it holds, for the bound of the cache."""
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x, canonical, of the problem's shape and dtype, any strides; write to `out` if given, return it."""

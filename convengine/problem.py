@@ -196,7 +196,7 @@ class KernelFacts:
     norm: float
     finite: bool
     nonnegative: bool
-    smallest: float
+    smallest: float = 0.0
 
     @classmethod
     def of(cls, kernel: np.ndarray[Any, Any], ndim: int) -> "KernelFacts":

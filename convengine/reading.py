@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.ma import MaskedArray
 
 from convengine.boundary import Boundary
 from convengine.errors import InvalidProblem
@@ -15,6 +16,7 @@ from convengine.problem import Problem, integer_sum_dtype, is_integer, sum_dtype
 __all__ = ["Reading", "read", "read_array", "read_kernel"]
 
 FLOATS = ("float16", "float32", "float64", "complex64", "complex128")
+LARGEST = 2**40  # samples of a padded axis; their indices alone would fill terabytes
 READY = frozenset(map(np.dtype, "?bhilBHIL" + "efdFD")) | frozenset(map(np.dtype, "qQ"))  # native, as they are
 ELSEWHERE = (
     "torch",
@@ -43,14 +45,10 @@ def read_array(value: Any, name: str) -> Any:
     """Return an array of a supported dtype in native byte order: NumPy's, or a device array as it is."""
     if type(value) is np.ndarray and value.dtype in READY and value.flags.aligned:
         return value
-    library = type(value).__module__.partition(".")[0]
-    if library in ELSEWHERE:
+    refuse_library(value, name)
+    if _holds_mask(value):
         raise InvalidProblem(
-            f"{name} is a {library} {type(value).__name__}, which is not supported; pass a NumPy array"
-        )
-    if isinstance(value, np.ma.MaskedArray):
-        raise InvalidProblem(
-            f"{name} is a masked array; masks are not supported and never dropped: fill it, x.filled(value)"
+            f"{name} is a masked array; masks are not supported and never dropped: fill it, {name}.filled(value)"
         )
     if hasattr(value, "__cuda_array_interface__"):
         return value if check_dtype(value.dtype, name) else None
@@ -64,9 +62,24 @@ def read_array(value: Any, name: str) -> Any:
     return array
 
 
+def refuse_library(value: Any, name: str) -> None:
+    """Raise for an array of a library whose arrays must not turn into NumPy's unasked."""
+    library = type(value).__module__.partition(".")[0]
+    if library in ELSEWHERE:
+        raise InvalidProblem(
+            f"{name} is a {library} {type(value).__name__}, which is not supported; pass a NumPy array"
+        )
+
+
+def _holds_mask(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(type(item) not in (int, float) and _holds_mask(item) for item in value)
+    return isinstance(value, MaskedArray)
+
+
 def check_dtype(dtype: Any, name: str) -> bool:
     """Raise for a dtype that the engine does not compute with."""
-    if dtype.kind in "biu" or dtype.newbyteorder("=").name in FLOATS:
+    if dtype.kind in "biu" or (dtype.kind in "fc" and dtype.newbyteorder("=").name in FLOATS):
         return True
     raise InvalidProblem(
         f"{name} has dtype {dtype}; supported are bool, integers of 8 to 64 bits, {', '.join(FLOATS)}; convert it first"
@@ -86,13 +99,13 @@ def weak_kind(value: Any) -> str:
 
 def read_kernel(value: Any, x_dtype: np.dtype[Any], dtype: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
     """Return the kernel as a host array; Python numbers and lists are weak (NEP 50)."""
-    kind = weak_kind(value)
     if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
         value = value.get()
     kernel: np.ndarray[Any, Any] = read_array(value, "kernel")
+    kind = weak_kind(value)
     if kind not in ("i", "f", "c"):
         return kernel
-    if kind == "i" and is_integer(x_dtype) and (dtype is None or is_integer(dtype)):
+    if kind == "i" and is_integer(x_dtype):
         if kernel.dtype.kind == "u":
             raise OverflowError(f"kernel holds {int(kernel.max())}, which passes int64; use a float kernel")
         return kernel.astype(np.int64, copy=False)
@@ -104,10 +117,14 @@ def read_kernel(value: Any, x_dtype: np.dtype[Any], dtype: np.dtype[Any] | None)
 
 def per_axis(value: Any, ndim: int, name: str, least: int) -> tuple[int, ...]:
     """One integer per spatial axis, of at least `least`."""
-    values = value if isinstance(value, list | tuple | np.ndarray) else (value,) * ndim
+    values = value if _is_sequence(value) else (value,) * ndim
     if len(values) != ndim:
         raise InvalidProblem(f"{name} must be an integer or {ndim} of them, one per spatial axis; got {value!r}")
     return tuple(_integer(item, name, least) for item in values)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _integer(value: Any, name: str, least: int) -> int:
@@ -124,6 +141,10 @@ def _integer(value: Any, name: str, least: int) -> int:
 
 def read_pads(mode: Any, padding: Any, center: Any, widths: tuple[int, ...], ndim: int) -> tuple[tuple[int, int], ...]:
     """(before, after) of each spatial axis, from mode or padding; `widths` are dilated kernel widths."""
+    if mode is not None and not isinstance(mode, str):
+        raise InvalidProblem(f"mode must be 'valid', 'same' or 'full'; got {mode!r}")
+    if isinstance(padding, str):
+        raise InvalidProblem(f"padding must be integers; got {padding!r}; mode='same' or 'full' pads by the kernel")
     if mode is not None and padding is not None:
         raise InvalidProblem(f"give mode or padding, not both; got mode={mode!r} and padding={padding!r}")
     if center is not None and mode != "same":
@@ -145,13 +166,13 @@ def read_pads(mode: Any, padding: Any, center: Any, widths: tuple[int, ...], ndi
 
 
 def _explicit_pads(padding: Any, ndim: int) -> tuple[tuple[int, int], ...]:
-    values = padding if isinstance(padding, list | tuple | np.ndarray) else (padding,) * ndim
+    values = padding if _is_sequence(padding) else (padding,) * ndim
     if len(values) != ndim:
         raise InvalidProblem(
             f"padding must be an integer, {ndim} integers, or {ndim} (before, after) pairs, one per spatial axis; "
             f"got {padding!r}"
         )
-    pairs = [item if isinstance(item, list | tuple | np.ndarray) else (item, item) for item in values]
+    pairs = [item if _is_sequence(item) else (item, item) for item in values]
     if any(len(pair) != 2 for pair in pairs):
         raise InvalidProblem(f"padding pairs must be (before, after); got {padding!r}")
     return tuple((_integer(pair[0], "padding", 0), _integer(pair[1], "padding", 0)) for pair in pairs)
@@ -206,7 +227,7 @@ def read_axes(axes: Any, x_ndim: int, ndim: int, channel: int | None) -> tuple[i
             besides = " besides channel_axis" if channel is not None else ""
             raise InvalidProblem(f"a {ndim}-D filter needs x with at least {ndim} axes{besides}; got {x_ndim} axes")
         return tuple(free[len(free) - ndim :])
-    values = axes if isinstance(axes, list | tuple | np.ndarray) else (axes,)
+    values = axes if _is_sequence(axes) else (axes,)
     if len(values) != ndim:
         raise InvalidProblem(f"axes must name {ndim} axes of x, one per kernel axis; got {axes!r}")
     chosen = tuple(read_axis(value, x_ndim, "axes") for value in values)
@@ -226,13 +247,13 @@ def read_output_dtype(
         except TypeError:
             raise InvalidProblem(f"dtype must be a NumPy dtype; got {dtype!r}") from None
         check_dtype(asked, "dtype")
-        if asked.kind == "b":
-            raise InvalidProblem("dtype=bool would keep no sums; give dtype=uint8, or compare the result with 0")
     if out is not None:
         check_dtype(out.dtype, "out")
         if asked is not None and out.dtype.newbyteorder("=") != asked:
             raise InvalidProblem(f"dtype={asked} and out of dtype {out.dtype} disagree; give one of them")
         asked = out.dtype.newbyteorder("=")
+    if asked is not None and asked.kind == "b":
+        raise InvalidProblem("dtype=bool would keep no sums; give dtype=uint8, or compare the result with 0")
     return asked, read_kernel(kernel_value, x, asked)
 
 
@@ -302,7 +323,7 @@ def read(
 ) -> Reading:
     """Read the public arguments; x is an array already (`read_array`)."""
     asked, kernel = read_output_dtype(dtype, out, x.dtype, kernel_value)
-    if overflow not in ("saturate", "wrap", "raise"):
+    if not isinstance(overflow, str) or overflow not in ("saturate", "wrap", "raise"):
         raise InvalidProblem(f"overflow must be 'saturate', 'wrap' or 'raise'; got {overflow!r}")
     if kernel.ndim not in (ndim, ndim + 2):
         raise InvalidProblem(
@@ -311,6 +332,8 @@ def read(
         )
     layer = kernel.ndim == ndim + 2
     groups = _integer(groups, "groups", 1)
+    if not isinstance(conjugate, bool | np.bool_):
+        raise InvalidProblem(f"conjugate must be True or False; got {conjugate!r}")
     if layer:
         x_axes, out_axes, kernel = _layer_axes(x, kernel, ndim, axes, channel_axis, groups)
     else:
@@ -324,12 +347,15 @@ def read(
     if 0 in kernel.shape[kernel.ndim - ndim :] or (kernel.size == 0 and not (layer and kernel.shape[1] == 0)):
         raise InvalidProblem(f"the kernel must have at least one tap; got shape {kernel.shape}")
     x_shape = tuple(x.shape[axis] for axis in x_axes)
-    steps, dilations = per_axis(stride, ndim, "stride", 1), per_axis(dilation, ndim, "dilation", 1)
     sizes, taps = x_shape[len(x_shape) - ndim :], kernel.shape[kernel.ndim - ndim :]
+    steps, dilations = per_axis(stride, ndim, "stride", 1), per_axis(dilation, ndim, "dilation", 1)
+    dilations = tuple(d if k > 1 else 1 for d, k in zip(dilations, taps, strict=True))  # one tap has none between
     widths = tuple(d * (k - 1) + 1 for d, k in zip(dilations, taps, strict=True))
     rules = read_boundary(boundary, ndim)
     pads = read_pads(mode, padding, center, widths, ndim)
-    out_spatial = _out_spatial(sizes, taps, widths, pads, rules, steps)
+    colours = not layer and axes is None and channel_axis is None and x.ndim == ndim + 1 and x.shape[-1] in (3, 4)
+    hint = f"; if the last axis of x, of {x.shape[-1]}, holds colours, say channel_axis=-1" if colours else ""
+    out_spatial, steps = _out_spatial(sizes, taps, widths, pads, rules, steps, hint)
     lead = x_shape[: len(x_shape) - ndim - layer]
     out_shape = (*lead, *((kernel.shape[0],) if layer else ()), *out_spatial)
     if math.prod(out_shape) >= 2**62 // 16:
@@ -396,7 +422,8 @@ def _layer_axes(
     if c_in != per_group * groups or c_out % groups:
         raise InvalidProblem(
             f"x has {c_in} channels and the kernel {per_group} per group with {groups} groups and {c_out} outputs; "
-            f"x needs {per_group * groups} channels, and outputs a multiple of groups"
+            f"x needs {per_group * groups} channels, and outputs a multiple of groups; "
+            "for channels last say channel_axis=-1"
         )
     return order, order, kernel
 
@@ -408,9 +435,13 @@ def _out_spatial(
     pads: Sequence[tuple[int, int]],
     rules: Sequence[Boundary],
     steps: Sequence[int],
-) -> tuple[int, ...]:
-    """Output sizes; raise where the kernel does not fit or an empty axis has no samples to extend."""
-    out = []
+    hint: str,
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Output sizes, and strides that reach no further than the outputs.
+
+    Raises where the kernel does not fit or an empty axis has no samples to extend.
+    """
+    out, reach = [], []
     for n, width, (before, after), rule, step in zip(sizes, widths, pads, rules, steps, strict=True):
         if n == 0 and rule is not Boundary.CONSTANT:
             raise InvalidProblem(
@@ -422,7 +453,13 @@ def _out_spatial(
             raise InvalidProblem(
                 f"{how} needs the kernel to fit inside x; got kernel {tuple(taps)}"
                 f"{f', {tuple(widths)} dilated,' if tuple(widths) != tuple(taps) else ''} and x {tuple(sizes)}; "
-                "pad x or use mode='same'"
+                f"pad x or use mode='same'{hint}"
             )
+        if n + before + after > LARGEST or width > LARGEST:
+            raise InvalidProblem(
+                f"an axis of {n} samples padded to {n + before + after}, under a kernel {width} wide, "
+                "is larger than any memory"
+            )
+        reach.append(min(step, max(room, 1)))  # a longer one takes the first output too, and no other
         out.append(-(-room // step))
-    return tuple(out)
+    return tuple(out), tuple(reach)

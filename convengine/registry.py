@@ -3,6 +3,7 @@
 A plug-in that cannot be loaded becomes one that refuses everything with its error.
 """
 
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -40,12 +41,14 @@ class Broken:
 
 @dataclass
 class _Registry:
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: Any = field(default_factory=threading.RLock)
     points: dict[str, list[EntryPoint]] | None = None
     loaded: dict[str, Backend] = field(default_factory=dict)
 
 
 _registry = _Registry()
+if hasattr(os, "register_at_fork"):  # a forked child may find the lock in the hands of a thread that it lacks
+    os.register_at_fork(after_in_child=lambda: setattr(_registry, "lock", threading.RLock()))
 
 
 def _points() -> dict[str, list[EntryPoint]]:
@@ -86,17 +89,20 @@ def _load(name: str, points: list[EntryPoint]) -> Backend:
     try:
         loaded: Any = point.load()
         backend = loaded() if isinstance(loaded, type) else loaded
+        built, called = getattr(backend, "api", API), getattr(backend, "name", name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  # whatever a plug-in does at import, SystemExit too, only it must suffer
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return Broken(name, f"could not be loaded from {_distribution(point)}: {text}")
-    if (built := getattr(backend, "api", API)) != API:
+    if built != API:
         return Broken(name, f"{_distribution(point)} was built for plug-in API {built}; this is API {API}; update it")
     if not isinstance(backend, Backend):
         return Broken(
             name, f"{_distribution(point)}: {point.value} has no name, offers and plan, which a backend needs"
         )
+    if called != name:
+        return Broken(name, f"{_distribution(point)}: its name is {called!r}, but its entry point says {name!r}")
     return backend
 
 
@@ -115,7 +121,7 @@ def info(name: str) -> BackendInfo:
         return BackendInfo(usable=True, version=dist.version if dist else "")
     try:
         described = describe()
-    except Exception as error:  # noqa: BLE001  # a plug-in's fault is its own refusal
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plug-in's fault is its own refusal
         return BackendInfo(usable=False, reason=f"info() failed: {type(error).__name__}: {error}", device="")
     return described if isinstance(described, BackendInfo) else BackendInfo(usable=True)
 

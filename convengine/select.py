@@ -4,10 +4,11 @@ Deterministic: the same problem, kernel facts and options give the same choice; 
 """
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,17 @@ from convengine.errors import BackendError, InvalidProblem, NoBackend
 from convengine.plugin import WORKERS, Declined, Filter, Offer, Plan, Refusal
 from convengine.problem import KernelFacts, Problem
 
-__all__ = ["ENTRY_BYTES", "Cache", "Candidate", "Decision", "Prepared", "clear_cache", "decide", "prepare"]
+__all__ = [
+    "ENTRY_BYTES",
+    "Cache",
+    "Candidate",
+    "Decision",
+    "Prepared",
+    "clear_decisions",
+    "decide",
+    "prepare",
+    "require",
+]
 
 log = logging.getLogger("convengine")
 
@@ -63,8 +74,16 @@ class Cache:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        """Start empty with a lock of its own: a forked child may find both in the hands of a thread that it lacks."""
+        self._lock = threading.Lock()
+        self._entries = OrderedDict()
+        self.used = 0
 
     def get(self, key: Hashable) -> Any:
         """Return the entry and mark it used; None if there is none."""
@@ -94,13 +113,11 @@ class Cache:
 
 ENTRY_BYTES = 4096  # charged to a cache entry beside its arrays: keys, dataclasses, dictionaries
 _decisions = Cache(8 << 20)
-_prepared = Cache(256 << 20)
 
 
-def clear_cache() -> None:
-    """Forget every decision and prepared kernel."""
+def clear_decisions() -> None:
+    """Forget what was chosen."""
     _decisions.clear()
-    _prepared.clear()
 
 
 def decide(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
@@ -113,12 +130,10 @@ def decide(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
     return decision
 
 
-def require_usable(problem: Problem, options: Options) -> None:
-    """Raise NoBackend where the backends asked for are not installed or not usable, though nothing is to be summed."""
-    asked = _installed(options)
-    reasons = [(name, "", registry.info(name).reason) for name in asked if not registry.info(name).usable]
-    if len(reasons) == len(asked):
-        raise NoBackend(Decision(problem, (), tuple(reasons)).explain_none())
+def require(problem: Problem, options: Options) -> None:
+    """Raise NoBackend where no backend would run the problem, without a kernel to prepare."""
+    nothing = np.zeros(problem.kernel_shape, problem.kernel_dtype)
+    decide(problem, KernelFacts.of(nothing, problem.ndim), options).require()
 
 
 def _installed(options: Options) -> tuple[str, ...]:
@@ -137,10 +152,15 @@ def _ask(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
     asked = _installed(options)
     candidates, refusals = _offers(problem, facts, options, asked)
     if options.backend and not candidates:
-        able, _ = _offers(problem, facts, options, [name for name in registry.names() if name not in asked])
-        others = ", ".join(dict.fromkeys(candidate.backend for candidate in able)) or "none"
-        refusals.append(("backends that can", "", others))
+        refusals.append(_able(problem, facts, options))
     return Decision(problem, tuple(candidates), tuple(refusals))
+
+
+def _able(problem: Problem, facts: KernelFacts, options: Options) -> tuple[str, str, str]:
+    """The line of an error that names the backends that could run what those asked for could not."""
+    others = [name for name in registry.names() if name not in (options.backend or ())]
+    able, _ = _offers(problem, facts, options, others)
+    return "backends that can", "", ", ".join(dict.fromkeys(candidate.backend for candidate in able)) or "none"
 
 
 def _offers(
@@ -153,7 +173,7 @@ def _offers(
         for name in sorted(asked):
             try:
                 answer = _priced(registry.get(name).offers(problem, facts))
-            except Exception as error:  # noqa: BLE001  # a plug-in's fault is its own refusal, not the user's crash
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # its own refusal, not the user's crash
                 answer = Refusal(f"failed while pricing: {type(error).__name__}: {error}")
             if isinstance(answer, Refusal):
                 refusals.append((name, "", answer.reason))
@@ -178,9 +198,10 @@ def _priced(answer: Any) -> list[Offer] | Refusal:
     for offer in answer:
         if not isinstance(offer, Offer):
             raise TypeError(f"an offer must be an Offer; got {type(offer).__name__} {offer!r}")
-        if not offer.seconds >= 0:
-            raise ValueError(f"an offer's seconds must be a number of at least 0; got {offer.seconds!r}")
-    return list(answer)
+        for name in ("seconds", "memory", "error"):
+            if not getattr(offer, name) >= 0:
+                raise ValueError(f"an offer's {name} must be a number of at least 0; got {getattr(offer, name)!r}")
+    return list(answer) or Refusal("made no offer")
 
 
 def _limit(offer: Offer, options: Options) -> str:
@@ -202,9 +223,16 @@ class Prepared:
     options: Options
     kernel: np.ndarray[Any, Any]
     bias: np.ndarray[Any, Any] | None
+    excluded: frozenset[str] = frozenset()
     declined: list[tuple[str, str, str]] = field(default_factory=list)
     _filters: dict[int, Filter | None] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held: the kernel, and what the filters made of it (as they say, else as was offered)."""
+        offers = [candidate.offer.memory for candidate in self.decision.candidates]
+        held = sum(getattr(made, "nbytes", offers[number]) for number, made in list(self._filters.items()) if made)
+        return self.kernel.nbytes + int(held)
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x, into out if given."""
@@ -220,7 +248,10 @@ class Prepared:
                     log.debug("%s (%s) declined: %s", candidate.backend, candidate.offer.method, reason)
                     self._note(candidate, str(reason))
             self.decision.require()
-            raise NoBackend("\n".join([f"no backend can run {self.decision.problem}", *self._refusals()]))
+            reasons = [*self.decision.refusals, *self.declined]
+            if self.options.backend:
+                reasons.append(_able(self.decision.problem, self.facts, self.options))
+            raise NoBackend(Decision(self.decision.problem, (), tuple(reasons)).explain_none())
         finally:
             WORKERS.reset(token)
 
@@ -242,27 +273,18 @@ class Prepared:
     def _prepare(self, number: int) -> Filter | None:
         """Plan and prepare one candidate; None if it declines this kernel."""
         candidate = self.decision.candidates[number]
-        with self._lock:
-            if number in self._filters:
-                return self._filters[number]
-            try:
-                plan = _plan(self.decision.problem, candidate, self.options)
-                prepared: Filter | None = _guarded(
-                    candidate.backend, self.decision.problem, lambda: plan.prepare(self.kernel, self.bias)
-                )
-            except Declined as reason:
-                self._note(candidate, str(reason))
-                prepared = None
-            self._filters[number] = prepared
-            return prepared
+        prepared: Filter | None = None
+        try:
+            plan = _plan(self.decision.problem, candidate, self.options, self.excluded)
+            prepared = _guarded(candidate.backend, self.decision.problem, lambda: plan.prepare(self.kernel, self.bias))
+        except Declined as reason:
+            self._note(candidate, str(reason))
+        return self._filters.setdefault(number, prepared)  # no lock: of two threads that prepare at once, one is kept
 
     def _note(self, candidate: Candidate, reason: str) -> None:
         row = candidate.backend, candidate.offer.method, f"declined: {reason}"
         if row not in self.declined:
             self.declined.append(row)
-
-    def _refusals(self) -> list[str]:
-        return [f"  {name} ({method}): {reason}" for name, method, reason in (*self.decision.refusals, *self.declined)]
 
     @property
     def used(self) -> Candidate:
@@ -278,13 +300,13 @@ def _guarded(name: str, problem: Problem, work: Callable[[], Any]) -> Any:
         return work()
     except (Declined, InvalidProblem, NoBackend, OverflowError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BackendError(f"backend {name!r} failed on {problem}: {type(error).__name__}: {error}") from error
 
 
-def _plan(problem: Problem, candidate: Candidate, options: Options) -> Plan:
+def _plan(problem: Problem, candidate: Candidate, options: Options, excluded: frozenset[str]) -> Plan:
     def solve(subproblem: Problem) -> Plan:
-        return _Subplan(subproblem, options, without=candidate.backend)
+        return _Subplan(subproblem, options, excluded | {candidate.backend})
 
     backend = registry.get(candidate.backend)
     plan: Plan = _guarded(candidate.backend, problem, lambda: backend.plan(problem, candidate.offer, solve))
@@ -297,30 +319,25 @@ class _Subplan:
 
     problem: Problem
     options: Options
-    without: str
+    excluded: frozenset[str]  # the wrappers on the way here, so that wrappers of wrappers come to an end
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
-        kernel = np.ascontiguousarray(kernel)
-        others = tuple(name for name in registry.names() if name != self.without)
-        options = Options(**{**_as_dict(self.options), "backend": others})
-        return prepare(self.problem, kernel, bias, options)
-
-
-def _as_dict(options: Options) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in options.__slots__}
+        asked = [name for name in self.options.backend or () if name not in self.excluded]
+        others = tuple(asked or [name for name in registry.names() if name not in self.excluded])
+        if not others:
+            raise NoBackend(f"no backend is left that {', '.join(sorted(self.excluded))} could hand {self.problem} to")
+        options = replace(self.options, backend=others)
+        return prepare(self.problem, np.ascontiguousarray(kernel), bias, options, self.excluded)
 
 
 def prepare(
-    problem: Problem, kernel: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, options: Options
+    problem: Problem,
+    kernel: np.ndarray[Any, Any],
+    bias: np.ndarray[Any, Any] | None,
+    options: Options,
+    excluded: frozenset[str] = frozenset(),
 ) -> Prepared:
-    """Return the prepared filter for this kernel's content, from the cache where it stands already."""
-    key = problem, kernel.tobytes(), bias.tobytes() if bias is not None else None, options
-    prepared: Prepared | None = _prepared.get(key)
-    if prepared is None:
-        facts = KernelFacts.of(kernel, problem.ndim)
-        decision = decide(problem, facts, options)
-        prepared = Prepared(decision, facts, options, kernel.copy(), None if bias is None else bias.copy())
-        # A prepared kernel costs what its backend offered: spectra and packed taps are of that order.
-        size = ENTRY_BYTES + 2 * kernel.nbytes + (decision.candidates[0].offer.memory if decision.candidates else 0)
-        _prepared.put(key, prepared, size)
-    return prepared
+    """Choose, and return what prepares the kernel at its first call."""
+    facts = KernelFacts.of(kernel, problem.ndim)
+    decision = decide(problem, facts, options)
+    return Prepared(decision, facts, options, kernel.copy(), None if bias is None else bias.copy(), excluded)

@@ -1,15 +1,18 @@
 """The public operations: how arguments are read, what is refused and in which words, what comes back."""
 
 import logging
+import os
 import pickle
 import subprocess
 import sys
+import textwrap
 import threading
 
 import numpy as np
 import pytest
 
 import convengine as ce
+from convengine import api, select
 from convengine.testing import oracle
 
 rng = np.random.default_rng(0)
@@ -124,6 +127,10 @@ REFUSED = {
     "1-D padding pair not nested": (lambda: ce.corr1d([1.0], [1.0], padding=(1, 2)), r"got \(1, 2\)"),
     "fractional padding": (lambda: ce.corr1d([1.0], [1.0], padding=0.5), "integers; got 0.5"),
     "boundary": (lambda: ce.corr1d([1.0], [1.0], boundary="mirror"), "'reflect'.*got 'mirror'"),
+    "boundary of another library": (
+        lambda: ce.corr1d([1.0], [1.0], boundary="nearest"),
+        "got 'nearest'; scipy.ndimage's 'nearest' is 'edge' here",
+    ),
     "boundary count": (lambda: ce.corr2d(X, K, boundary=["edge"]), r"2, one per.*got \['edge'\]"),
     "fill not exact": (lambda: ce.corr1d(np.array([1, 2], np.uint8), [1], fill_value=0.5), "uint8; got 0.5"),
     "fill out of range": (lambda: ce.corr1d(np.array([1, 2], np.uint8), [1], fill_value=300), "uint8.*300"),
@@ -165,6 +172,18 @@ REFUSED = {
     "out read-only": (lambda: ce.corr2d(X, K, out=np.broadcast_to(np.float32(0), (4, 6))), "read-only"),
     "backend word": (lambda: ce.corr2d(X, K, backend=3), "backend must be a name.*got 3"),
     "workers": (lambda: ce.corr2d(X, K, workers=0), "workers must be an integer of at least 1; got 0"),
+    "mode as an array": (lambda: ce.corr1d([1.0], [1.0], mode=np.array([1, 2])), "mode must be"),
+    "conjugate": (lambda: ce.corr1d([1.0], [1.0], conjugate="a"), "True or False; got 'a'"),
+    "padding as a mode": (lambda: ce.corr1d([1.0], [1.0], padding="same"), "got 'same'; mode='same'"),
+    "many workers": (lambda: ce.corr2d(X, K, workers=2**31), "at most 4096"),
+    "endless workers": (lambda: ce.corr2d(X, K, workers=float("inf")), "got inf"),
+    "out of bools": (lambda: ce.corr1d([0, 3], [1], out=np.zeros(2, bool)), "dtype=bool.*uint8"),
+    "out that meets itself": (
+        lambda: ce.corr2d(X, K, out=np.lib.stride_tricks.as_strided(np.zeros(100, np.float32), (4, 6), (4, 4))),
+        "one place",
+    ),
+    "masks in a list": (lambda: ce.corr2d([np.ma.array([1, 2], mask=[1, 0])], [[1]]), "masked array"),
+    "wide dilated kernel": (lambda: ce.corr1d([1.0], [1, 1], dilation=2**62, mode="same"), "larger than any memory"),
     "huge": (lambda: ce.corr1d([1.0], [1.0], padding=2**62), "larger than any memory"),
 }
 
@@ -247,6 +266,7 @@ class TestDtypes:
     def test_bias_past_the_default_int32(self):
         with pytest.raises(OverflowError, match=r"past the int32.*dtype=np.int64"):
             ce.corr1d(np.ones(2, np.uint8), np.ones(1, np.uint8), bias=2**31)
+        assert ce.corr1d(np.ones(2, np.uint8), np.ones(1, np.uint8), bias=2**31 - 2).tolist() == [2**31 - 1] * 2
         y = ce.corr1d(np.ones(2, np.uint8), np.ones(1, np.uint8), bias=2**31, dtype=np.int64)
         assert y.tolist() == [2**31 + 1] * 2
 
@@ -466,6 +486,115 @@ def test_nan_fill_reaches_the_border():
     y = ce.corr2d(X, K, mode="same", fill_value=np.nan)
     wanted = oracle.reference("corr2d", X, K, mode="same", fill_value=np.nan).value
     np.testing.assert_array_equal(np.isnan(y), np.isnan(wanted))
+
+
+class TestKeptCalls:
+    """What is kept between calls changes no answer, stays within its bound, and survives a fork."""
+
+    @pytest.mark.parametrize(
+        "keywords",
+        [{"stride": 1.0}, {"stride": True}, {"dilation": np.float64(1)}, {"groups": True}, {"padding": (0, 0.0)}],
+    )
+    def test_a_wrong_type_is_refused_however_warm(self, keywords):
+        ce.corr2d(X, K)
+        ce.corr2d(X, K, padding=(0, 0))
+        with pytest.raises(ce.InvalidProblem, match="must hold integers"):
+            ce.corr2d(X, K, **keywords)
+
+    def test_lists_are_as_good_as_tuples(self):
+        np.testing.assert_array_equal(ce.corr2d(X, K, stride=[2, 1]), ce.corr2d(X, K, stride=(2, 1)))
+
+    def test_spectra_count(self, monkeypatch):
+        monkeypatch.setattr(api, "_calls", select.Cache(2 << 20))
+        x = np.ones((8, 32, 32))
+        for seed in range(30):
+            kernel = np.random.default_rng(seed).standard_normal((8, 8, 3, 3))
+            ce.corr2d(x, kernel, backend="fft", mode="same")
+        held = [call.prepared._filters[0].spectrum.nbytes for call, _ in api._calls._entries.values()]
+        assert 2 < len(held) < 30
+        assert sum(held) <= 2 << 20 < sum(held) * 30 / len(held)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+    def test_a_child_of_a_busy_parent(self):
+        code = """
+            import os, threading, warnings, numpy as np, convengine as ce
+            warnings.simplefilter("ignore")
+            x, k, stop = np.ones((4, 4)), np.ones((2, 2)), threading.Event()
+            ce.corr2d(x, k)
+            def work():
+                while not stop.is_set():
+                    ce.corr2d(x, k)
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            [t.start() for t in threads]
+            for _ in range(40):
+                pid = os.fork()
+                if pid == 0:
+                    ce.corr2d(x, k)
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+            stop.set()
+        """
+        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("backend", ["cython", "fft"])
+@pytest.mark.parametrize("stride", [8, 1000, 2**63 - 1, 2**70])
+def test_a_stride_past_the_end_takes_the_first(backend, stride):
+    x = np.arange(1.0, 65).reshape(8, 8)
+    np.testing.assert_allclose(ce.corr2d(x, np.ones((3, 3)), stride=stride, backend=backend), [[90.0]], rtol=1e-12)
+    assert ce.corr2d(x, [[2.0]], stride=stride, dilation=2**70, backend=backend).tolist() == [[2.0]]
+
+
+def test_whole_numbers_beside_integers_keep_every_bit():
+    x = np.ones(2, np.uint8)
+    assert ce.corr1d(x, [16777217, -16777216], dtype=np.float32).tolist() == [1.0]
+    assert ce.corr1d(np.ones(1, np.uint8), [2049], bias=-2048, dtype=np.float16).tolist() == [1.0]
+
+
+def test_a_backend_that_declines_names_those_that_can():
+    with pytest.raises(ce.NoBackend, match=r"declined: samples reach(.|\n)*backends that can: .*cython"):
+        ce.corr1d(np.full(64, 2**50), np.ones(5, np.int64), backend="fft")
+
+
+def test_nothing_to_sum_is_no_excuse_for_another_backend():
+    for x in (np.ones((0, 7)), np.ones((1, 7))):
+        with pytest.raises(ce.NoBackend, match="scipy has no layers"):
+            ce.corr1d(x, np.ones((3, len(x), 3)), backend="scipy")
+
+
+class TestLike:
+    """What stands for x in a plan or explanation is read as x itself."""
+
+    @pytest.mark.parametrize("use", [lambda x: ce.plan("corr2d", x, K), lambda x: ce.explain(x, K)])
+    def test_refused(self, use):
+        for x, text in (
+            (np.ma.masked_array(X, X > 0), "masked"),
+            (X.astype(np.longdouble), "longdouble|float128"),
+            (X.astype(object), "dtype object"),
+            (None, "dtype object"),
+        ):
+            with pytest.raises(ce.InvalidProblem, match=text):
+                use(x)
+
+    def test_lists_and_byte_orders(self):
+        assert ce.plan("corr1d", [1, 2, 3], [1])([4, 5, 6]).tolist() == [4, 5, 6]
+        swapped = X.astype(">f4")
+        assert ce.plan("corr2d", swapped, K).problem == ce.plan("corr2d", X, K).problem
+        np.testing.assert_array_equal(ce.plan("corr2d", swapped, K)(swapped), ce.corr2d(X, K))
+
+    def test_a_plans_out_is_checked(self):
+        plan = ce.plan("corr2d", X, K)
+        for out in (np.ma.zeros((4, 6), np.float32), [[0.0]]):
+            with pytest.raises(ce.InvalidProblem, match="out must be an array"):
+                plan(X, out=out)
+
+
+def test_colours_without_a_word_are_named_in_the_error():
+    with (
+        pytest.warns(UserWarning, match="channel_axis=-1"),
+        pytest.raises(ce.InvalidProblem, match=r"of 3, holds colours, say channel_axis=-1"),
+    ):
+        ce.corr2d(np.zeros((40, 50, 3)), np.ones((5, 5)))
 
 
 def test_import_is_light():

@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import re
 import resource
 import signal
 import struct
@@ -26,6 +27,7 @@ from convengine.cli import bands
 from convengine.filters import named
 
 pytest.importorskip("click", reason="the command line needs pip install 'convengine[cli]'")
+import png as pypng
 from click.testing import CliRunner
 from PIL import Image, ImageCms, PngImagePlugin
 from tifffile import TiffFile, imread, imwrite
@@ -135,15 +137,38 @@ def test_without_its_libraries_the_command_says_what_to_install(missing):
     assert ran.stderr == f"convengine: error: the command line needs {missing}: pip install 'convengine[cli]'\n"
 
 
+@pytest.mark.parametrize("module", ["numpy", "convengine", "convengine.cli.application", "click", "PIL"])
+def test_ctrl_c_while_the_command_line_loads_is_one_line(here, module):
+    code = (
+        "import sys\n"
+        "from importlib.metadata import entry_points\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['convengine', 'filter', 'grey.png', 'out.png', '-k', 'box:3']\n"
+        "(script,) = entry_points(group='console_scripts', name='convengine')\n"
+        "script.load()()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "convengine: interrupted\n")
+
+
 @pytest.mark.parametrize(("missing", "arguments"), [
     ("PIL", ["filter", "grey.png", "out.png", "-k", "box:3"]),
+    ("png", ["filter", "deep.tif", "out.png", "-k", "box:3"]),
     ("tifffile", ["filter", "grey.png", "out.tif", "-k", "box:3"]),
     ("skimage", ["demo"]),
 ])  # fmt: skip
 def test_a_command_names_the_library_that_it_lacks(here, monkeypatch, missing, arguments):
-    for name in [name for name in sys.modules if name.partition(".")[0] == missing or name == "convengine.cli.photo"]:
+    for name in [
+        name
+        for name in sys.modules
+        if name.partition(".")[0] == missing or name in ("convengine.cli.photo", "convengine.cli.deep_png")
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
+    imwrite("deep.tif", COLOUR.astype(np.uint16), photometric="rgb")
     assert refused(*arguments) == f"this command needs {missing}: pip install 'convengine[cli]'"
     assert leftovers(here) == []
 
@@ -197,8 +222,11 @@ def test_what_is_unexpected_is_one_line_unless_the_traceback_is_asked_for(monkey
     assert result.stderr.startswith(
         "convengine: error: unexpected ZeroDivisionError: division by nothing; please report"
     )
-    with pytest.raises(ZeroDivisionError, match="nothing"):
-        RUNNER.invoke(application, ["--traceback", "backends"], catch_exceptions=False)
+    result = RUNNER.invoke(application, ["--traceback", "backends"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert result.stderr.endswith("in broken\n    raise ZeroDivisionError(\"division by nothing\")\n"
+                                  "ZeroDivisionError: division by nothing\n")  # fmt: skip
 
 
 @pytest.mark.parametrize(("error", "text"), [
@@ -298,6 +326,46 @@ def test_a_terminal_gets_a_drawn_table_and_brackets_stay(monkeypatch):
     assert "─" in drawn.getvalue()
 
 
+@pytest.mark.parametrize(("columns", "is_drawn"), [(100, True), (50, True), (44, True), (30, False)])
+def test_only_the_last_column_folds_and_a_narrow_terminal_gets_plain_text(monkeypatch, columns, is_drawn):
+    from convengine.cli import terminal
+
+    drawn = Terminal()
+    monkeypatch.setattr(sys, "stdout", drawn)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal.print_table(["operation", "method", "why"], [["edge detector", "direct, avx2", "a long reason " * 4]])
+    head, *rest = re.sub(r"\x1b\[\d+m", "", drawn.getvalue()).splitlines()
+    assert head.split() == ["operation", "method", "why"]
+    assert ("─" in drawn.getvalue()) == is_drawn
+    first, *folded = rest[is_drawn:]
+    assert first.split()[:4] == ["edge", "detector", "direct,", "avx2"]
+    assert bool(folded) == (is_drawn and columns < 100)
+    assert {line[:28].strip() for line in folded} <= {""}
+
+
+@pytest.mark.parametrize(("fraction", "text"), [
+    (0.0, "0"), (1.0, "1"), (0.123, "0.12"), (0.994, "0.99"), (0.9997, "0.9997"), (0.99996, "0.99996"),
+    (1.0004, "1.0004"),
+    (1.5, "1.5"), (3.2e-9, "3.2e-09"),
+])  # fmt: skip
+def test_a_fraction_never_rounds_to_the_bound(fraction, text):
+    from convengine.cli import terminal
+
+    assert terminal.fraction_text(fraction) == text
+
+
+def test_verbose_tells_the_choice_on_stderr(here, monkeypatch):
+    monkeypatch.setenv("CONVENGINE_VERBOSE", "1")
+    said = ("filter", "grey.png", "out.png", "-k", "gaussian:1", "--backend", "cython")
+    result = convengine(*said)
+    assert (result.exit_code, result.stdout) == (0, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("convengine: forward corr2d (24, 31) * (9, 9) uint8")
+    assert ": cython (" in line
+    monkeypatch.delenv("CONVENGINE_VERBOSE")
+    done(*said)
+
+
 def test_progress_appears_on_a_terminal_when_work_is_long(monkeypatch):
     from convengine.cli import terminal
 
@@ -321,6 +389,50 @@ def test_check_passes_and_its_json_parses():
     assert (report["backend"], report["failures"]) == ("cython", {})
     assert report["cases"] > 20
     assert 0 < report["largest"] <= 1
+    assert "" not in report["methods"]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_check_runs_what_crosscheck_runs(monkeypatch, quick):
+    from convengine.crosscheck import BackendReport, CrosscheckReport
+
+    seen = []
+
+    def crosschecked(*, backends, cases, progress):
+        seen.append((backends, cases))
+        for done_ in (1, 2):
+            progress(done_, 2)
+        report = BackendReport("fft", cases=9, fractions={"": 0, "tile": 0.9997})
+        return CrosscheckReport((report, BackendReport("gone", "it [left]")))
+
+    monkeypatch.setattr(sys.modules["convengine.crosscheck"], "crosscheck", crosschecked)
+    lines = done("check", "--backend", "fft", *["--quick"] * quick).splitlines()
+    ((backends_, cases),) = seen
+    assert backends_ == ("fft",)
+    assert (cases is None) != quick
+    assert lines[0].split("  ")[0] == "backend"
+    assert lines[1].split() == ["fft", "9", "0", "0", "0.9997", "tile"]
+    assert lines[2].split() == ["gone", "not", "usable"]
+    assert lines[3:] == ["not usable: gone: it [left]"]
+    told = json.loads(done("check", "--backend", "fft", "--quick", "--json"))
+    assert [one["methods"] for one in told["backends"]] == [{"tile": 0.9997}, {}]
+
+
+def test_check_of_backends_that_are_not_usable_is_an_error():
+    if ce.backends()["cupy"].usable:
+        pytest.skip("this computer has a GPU")
+    reason = " ".join(ce.backends()["cupy"].reason.split())
+    for how in ([], ["--quick"]):
+        assert refused("check", "--backend", "cupy", *how) == (
+            f"no backend that was to be checked is usable: cupy: {reason}"
+        )
+
+
+def test_help_says_which_backends_run():
+    for command in ("check", "demo"):
+        assert "default: all that are installed" in " ".join(done(command, "--help").split())
+    for command in ("filter", "explain"):
+        assert "default: the cheapest that can" in " ".join(done(command, "--help").split())
 
 
 def test_check_ends_with_1_when_an_answer_is_wrong(monkeypatch):
@@ -534,9 +646,6 @@ def test_formats_that_hold_no_opacity_refuse(here):
     done("filter", "pre.tif", "out.tif", "-k", "gaussian:1")
     with TiffFile("out.tif") as tiff:
         assert [int(extra) for extra in tiff.pages[0].extrasamples] == [1]
-    imwrite("deep.tif", CLEAR[..., :2].astype(np.uint16), photometric="minisblack", extrasamples=["unassalpha"],
-            planarconfig="contig")  # fmt: skip
-    assert "PNG holds opacity in 8 bits; got uint16" in refused("filter", "deep.tif", "out.png", "-k", "gaussian:1")
 
 
 def test_palettes_become_colours(here):
@@ -596,6 +705,79 @@ def test_photographs_are_turned_upright(here):
     Image.fromarray(GREY).save("in.png", exif=exif)
     done("filter", "in.png", "out.npy", "-k", "identity")
     assert_array_equal(np.load("out.npy"), np.rot90(GREY, -1))
+
+
+# PNG files of 16-bit colour
+
+
+def save_deep(name, samples, before=(), **how):
+    """Write a PNG of (H, W, C) in 16 bits, with chunks after its header."""
+    height, width, channels = samples.shape
+    file = io.BytesIO()
+    writer = pypng.Writer(width, height, bitdepth=16, greyscale=channels == 2, alpha=channels != 3, **how)
+    writer.write(file, samples.reshape(height, -1).tolist())
+    header, *rest = pypng.Reader(bytes=file.getvalue()).chunks()
+    with Path(name).open("wb") as out:
+        pypng.write_chunks(out, [header, *before, *rest])
+
+
+def load_deep(name):
+    """The samples of a 16-bit PNG of colours, (H, W, C), by pypng alone."""
+    width, height, rows, info = pypng.Reader(bytes=Path(name).read_bytes()).read()
+    assert info["bitdepth"] == 16
+    return np.array(list(rows), np.uint16).reshape(height, width, info["planes"])
+
+
+@pytest.mark.parametrize("interlace", [False, True])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_16_bit_colour_png_keeps_every_bit(here, channels, interlace):
+    samples = rng().integers(0, 65536, (*SIZE, channels), np.uint16)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save_deep("in.png", samples, [(b"iCCP", b"x\0\0" + zlib.compress(profile))], interlace=interlace)
+    colours, opacity = (samples, None) if channels == 3 else (samples[..., :-1], samples[..., -1])
+    expected = ce.corr2d(colours, GAUSSIAN, dtype=np.uint16, channel_axis=-1, **HOW)
+    done("filter", "in.png", "out.png", "-k", "gaussian:1")
+    got = load_deep("out.png")
+    assert got.shape == samples.shape
+    assert_array_equal(got[..., : colours.shape[-1]], expected)
+    if opacity is not None:
+        assert_array_equal(got[..., -1], opacity)
+    assert kind_of("out.png").profile == profile
+    done("filter", "out.png", "out.tif", "-k", "identity")
+    assert_array_equal(imread("out.tif"), got)
+    done("filter", "out.tif", "back.png", "-k", "identity")
+    assert Path("back.png").read_bytes() == Path("out.png").read_bytes()
+
+
+def test_an_installed_photograph_of_16_bits(here):
+    source = resources.files("skimage") / "data" / "chessboard_RGB.png"
+    with Image.open(str(source)) as image:
+        halved = np.asarray(image)
+    done("filter", source, "out.png", "-k", "identity")
+    done("filter", source, "out.npy", "-k", "identity")
+    assert np.load("out.npy").dtype == np.uint16
+    assert_array_equal(np.load("out.npy"), load_deep(str(source)))
+    assert_array_equal(load_deep("out.png"), np.load("out.npy"))
+    assert_array_equal(np.load("out.npy") >> 8, halved)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_16_bit_colour_is_turned_upright(here, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    samples = rng().integers(0, 65536, (*SIZE, 3), np.uint16)
+    save_deep("in.png", samples, [(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))])
+    done("filter", "in.png", "deep.npy", "-k", "identity")
+    Image.fromarray((samples >> 8).astype(np.uint8)).save("in.png", exif=exif)
+    done("filter", "in.png", "shallow.npy", "-k", "identity")
+    assert_array_equal(np.load("deep.npy") >> 8, np.load("shallow.npy"))
+
+
+def test_16_bit_colour_with_a_transparent_value_is_refused(here):
+    save_deep("in.png", rng().integers(0, 65536, (*SIZE, 3), np.uint16), [(b"tRNS", bytes(6))])
+    assert "16-bit samples with a transparent value, which are not filtered" in refused(
+        "filter", "in.png", "out.png", "-k", "box:3"
+    )
 
 
 # TIFF files
@@ -769,9 +951,9 @@ def test_formats_refuse_dtypes_that_they_do_not_hold(here):
     )
     assert "PNG holds grey in uint8 or uint16; got float32" in refused("filter", "array.npy", "out.png", "-k", "box:3")
     imwrite("deep.tif", COLOUR.astype(np.uint16) * 257, photometric="rgb")
-    assert "PNG holds colour in uint8; got uint16" in refused("filter", "deep.tif", "out.png", "-k", "box:3")
-    done("filter", "deep.tif", "out.png", "-k", "box:3", "--scale", "minmax")
-    assert kind_of("out.png").mode == "RGB"
+    assert "JPEG holds colour in uint8; got uint16" in refused("filter", "deep.tif", "out.jpg", "-k", "box:3")
+    done("filter", "deep.tif", "out.jpg", "-k", "box:3", "--scale", "minmax")
+    assert kind_of("out.jpg").mode == "RGB"
     np.save("mask.npy", GREY > 99)
     assert refused("filter", "mask.npy", "out.npy", "-k", "box:3") == (
         "the input holds bool; give --dtype: uint8 counts, float32 keeps fractions"
@@ -781,6 +963,32 @@ def test_formats_refuse_dtypes_that_they_do_not_hold(here):
     np.save("wide.npy", np.zeros((4, 5, 5)))
     assert "PNG takes arrays (H, W), or (H, W, 3) of colours; got (4, 5, 5)" in refused(
         "filter", "wide.npy", "out.png", "-k", "[[1]]", "--dtype", "uint8"
+    )
+
+
+@pytest.mark.parametrize(("shape", "kernel"), [((50,), "gaussian:1"), ((4, 9, 11), "gaussian:1"), ((4, 9, 5), "box:3")])
+def test_a_shape_that_is_no_picture_is_refused_before_its_dtype(here, shape, kernel):
+    np.save("x.npy", np.zeros(shape, np.float32))
+    for name, kind in (("y.png", "PNG"), ("y.jpg", "JPEG")):
+        assert refused("filter", "x.npy", name, "-k", kernel) == (
+            f"{name}: {kind} takes arrays (H, W), or (H, W, 3) of colours; got {shape}; write TIFF or NPY"
+        )
+
+
+def test_advice_for_complex_arrays_works_at_once(here):
+    z = (GREY - 3j * GREY[::-1]).astype(np.complex64)
+    np.save("z.npy", z)
+    said = ("filter", "z.npy", "out.png", "-k", "identity")
+    advice = "give --scale abs with --dtype uint8"
+    expected = f"PNG holds real samples; got complex64; {advice}, or write TIFF or NPY"
+    assert refused(*said) == refused(*said, "--scale", "abs") == refused(*said, "--scale", "offset") == expected
+    assert refused(*said, "--dtype", "uint8") == f"results are complex128, which uint8 cannot hold; {advice}"
+    assert refused(*said, "--scale", "minmax").endswith(f"these are complex128; {advice}")
+    done(*said, "--scale", "abs", "--dtype", "uint8")
+    assert_array_equal(load("out.png"), np.minimum(np.rint(np.abs(z.astype(complex))), 255))
+    np.save("kernel.npy", np.array([[1j]]))
+    assert refused("filter", "grey.png", "out.png", "-k", "kernel.npy") == (
+        f"results are complex128, which uint8 cannot hold; {advice}"
     )
 
 
@@ -844,7 +1052,16 @@ def test_permission_errors_are_told(here, monkeypatch):
 
 def test_kernels_that_are_none(here):
     assert refused("filter", "grey.png", "o.png", "-k", "gaussan:2").startswith(
-        "unknown kernel 'gaussan'; did you mean gaussian? needed is a list such as [[1,-1]] or one of binomial, "
+        "unknown kernel 'gaussan'; did you mean gaussian? needed is a list such as [[1,-1]], a .npy file, "
+        "or one of binomial, "
+    )
+    assert "did you mean sobel-x or sobel-y or sobel-z?" in refused("filter", "grey.png", "o.png", "-k", "sobel")
+    assert refused("filter", "grey.png", "o.png", "-k", "Sobel-Z") == (
+        "kernel 'sobel-z' needs an array of 3 axes or more; this one has 2"
+    )
+    np.save("line.npy", np.zeros(9))
+    assert refused("filter", "line.npy", "o.npy", "-k", "derivative-y:2") == (
+        "kernel 'derivative-y' needs an array of 2 axes or more; this one has 1"
     )
     assert "kernel 'gaussian': got 0 values; write gaussian:SIGMA" in refused(
         "filter", "grey.png", "o.png", "-k", "gaussian"
@@ -872,9 +1089,10 @@ def test_kernels_that_are_none(here):
 
 
 def test_backends_that_cannot(here):
-    assert refused("filter", "grey.png", "o.png", "-k", "box:3", "--backend", "none").startswith(
-        "no backend is called 'none'; installed: "
-    )
+    for command in (["filter", "grey.png", "o.png", "-k", "box:3"], ["check"], ["demo"], ["explain", "9x9", "3x3"]):
+        text = refused(*command, "--backend", "none")
+        assert text.startswith("no backend is called 'none'; installed: ")
+        assert text.endswith("see 'convengine backends'")
     np.save("z.npy", np.full(SIZE, 2**62))
     text = refused("filter", "z.npy", "o.npy", "-k", "[[1, 1]]")
     assert "an integer result may reach 9223372036854775808, past int64" in text
@@ -950,18 +1168,34 @@ def test_npy_headers_are_checked_first(here):
         "x.npy: a .npy file of numbers is needed; this one holds object"
     )
     Path("x.npy").write_bytes(b"\x93NUMPY\x01\x00\x05\x00{'a'")
-    assert refused("filter", "x.npy", "y.npy", "-k", "box:3").startswith("x.npy: cannot be read as NPY: EOF")
+    broken = "x.npy: not a .npy file of numbers, or its header is corrupt"
+    assert refused("filter", "x.npy", "y.npy", "-k", "box:3") == broken
+    Path("x.npy").write_bytes(npy_header((9,)).replace(b"'<f8'", b"'<f\0'"))
+    assert refused("filter", "x.npy", "y.npy", "-k", "box:3") == broken
+    Path("x.npy").write_bytes(b"nothing")
+    assert refused("filter", "x.npy", "y.npy", "-k", "box:3") == broken
+    Path("x.npy").write_bytes(npy_header((3, -9)))
+    assert refused("filter", "x.npy", "y.npy", "-k", "box:3") == "x.npy: corrupt: its header says shape (3, -9)"
     np.save("x.npy", np.zeros(3, "U4"))
     assert "holds <U4" in refused("filter", "x.npy", "y.npy", "-k", "box:3")
     np.save("x.npy", np.zeros(3, np.longdouble))
     assert f"x has dtype {np.dtype(np.longdouble)}; supported are" in refused("filter", "x.npy", "y.npy", "-k", "[1]")
 
 
-@pytest.mark.parametrize(("colour", "samples"), [(2, 3), (4, 2), (6, 4)])
-def test_16_bit_colour_png_is_refused_not_halved(here, colour, samples):
-    Path("deep.png").write_bytes(png(2, 1, 16, colour, b"\0" + bytes(range(4 * samples))))
-    text = refused("filter", "deep.png", "out.png", "-k", "box:1")
-    assert "in 16 bits, which Pillow reads in 8; save it as TIFF or NPY" in text
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_corrupt_16_bit_colour_png(here, cut):
+    row = b"\0" + bytes(range(12))
+    whole = png(2, 1, 16, 2, row)
+    at = whole.index(b"IDAT") + 4
+    bad, text = {
+        1: (whole[: at + 5], "too short"),
+        2: (png(2, 1, 16, 2, row[:-1]), "truncated or corrupt: its samples end after 12 bytes"),
+        3: (png(2, 1, 16, 2, row + bytes(10**8)), "corrupt: it holds more samples than its header says"),
+    }[cut]
+    Path("bad.png").write_bytes(bad)
+    said = refused("filter", "bad.png", "out.npy", "-k", "[[1]]")
+    assert said.startswith("bad.png: ")
+    assert text in said.lower()
 
 
 def test_colours_that_are_not_filtered(here):
@@ -1133,6 +1367,30 @@ def test_bands_have_the_bits_of_the_whole(monkeypatch, op, shape, axis, kernel, 
     assert_array_equal(got, getattr(ce, f"{op}{len(kernel)}d")(x, weights, axes=free[-len(kernel) :], **how))
     assert len(shares) > 4
     assert sum(shares) == pytest.approx(1)
+
+
+def test_a_backend_that_refuses_bands_does_the_whole(here):
+    """Within a band "same" is "valid" along the rows, which scipy does only along all axes."""
+    x = rng().standard_normal((1600, 800)).astype(np.float32)
+    np.save("x.npy", x)
+    weights = rng().standard_normal((31, 31))
+    assert x.size * weights.size > bands.BAND_PRODUCTS
+    weights = np.outer(weights[0], weights[1])
+    shares = []
+    work = Work("corr", weights, "same", "reflect", 0, ("scipy",), 1)
+    got = work(x, None, None, shares.append)
+    assert sum(shares) == pytest.approx(1)
+    assert_array_equal(got, ce.corr2d(x, weights, backend="scipy", **HOW))
+
+
+def test_a_refusal_names_the_whole_problem_not_a_band(here, monkeypatch):
+    monkeypatch.setattr(bands, "BAND_PRODUCTS", 1000)
+    monkeypatch.setattr(bands, "LEAST_ROWS", 2)
+    alone = refused("filter", "grey.png", "out.npy", "-k", "gaussian:1", "--backend", "cupy")
+    monkeypatch.undo()
+    assert "cupy" in alone
+    os.chdir(here)
+    assert refused("filter", "grey.png", "out.npy", "-k", "gaussian:1", "--backend", "cupy") == alone
 
 
 def test_bands_of_integers_and_small_work(monkeypatch):

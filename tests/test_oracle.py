@@ -263,7 +263,7 @@ ARRAY = "array of the dtype"
         (f4, [0.5], f8, f8, f8),
         (u1, u1, f4, f4, f4),
         (i4, i4, f4, f4, f8),
-        (i1, [2], f4, f4, f4),
+        (i1, [2], f4, f4, f8),
         (u1, f4, u1, u1, f4),
         (f4, f4, i4, i4, f8),
         (f2, f2, u1, u1, f4),

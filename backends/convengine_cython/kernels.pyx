@@ -67,6 +67,11 @@ cdef class DirectFilter:
         w.group_taps = w.blocks * w.block_taps
         self.total = w.block_taps * w.blocks * w.groups * w.out_sizes[0] * w.out_sizes[1] * w.out_sizes[2]
 
+    @property
+    def nbytes(self):
+        """Bytes that it holds: packed taps and border maps."""
+        return self.taps.nbytes + self.bias.nbytes + sum(indices.nbytes for indices in self.layout.maps)
+
     cdef _choose_tile(self):
         cdef Work* w = &self.work
         if w.streams > 1:

@@ -69,6 +69,11 @@ class TiledFilter:
     bias: Array | None
     limit: int | None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return self.kernel.nbytes + self.spectrum.nbytes
+
     def __call__(self, x: Array, out: Array | None = None) -> Array:
         """Filter x batch by batch of tiles."""
         problem = self.problem

@@ -1,7 +1,9 @@
 """The application: its commands, and what becomes of an exception: one line on stderr and an exit code."""
 
+import logging
 import os
 import sys
+import traceback as tracebacks
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -15,12 +17,13 @@ from convengine.cli.explain import backends, explain
 from convengine.cli.filter import filter_
 from convengine.cli.kernels import kernels
 from convengine.cli.terminal import complain
+from convengine.config import current
 from convengine.errors import BackendError, InvalidProblem, NoBackend
 
 __all__ = ["application"]
 
 OK, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 2, 130, 141  # the last two: 128 + the signal's number, as shells count
-EXTRA = ("PIL", "tifffile", "matplotlib", "skimage")
+EXTRA = ("PIL", "png", "tifffile", "matplotlib", "skimage")
 
 
 class Application(click.Group):
@@ -67,15 +70,20 @@ def _exit_code(work: Callable[[], int], wanted: dict[str, bool]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return PIPE_CLOSED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the last resort: a line and a code, whatever it is
         if wanted.get("traceback"):
-            raise
+            tracebacks.print_exc()
+            return BAD_INPUT
         text = _text(error)
     complain(text)
     return BAD_INPUT
 
 
 def _text(error: Exception) -> str:
+    return _said(error).replace("see ce.backends()", "see 'convengine backends'")
+
+
+def _said(error: Exception) -> str:
     match error:
         case click.UsageError():
             command = error.ctx.command_path if error.ctx else "convengine"
@@ -105,8 +113,24 @@ def application(context: click.Context, traceback: bool) -> None:
     Exit codes: 0 done, 1 a check failed, 2 wrong usage or bad input, 130 interrupted.
     """
     context.obj["traceback"] = traceback
+    if current().verbose:
+        _show_choices(context)
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+def _show_choices(context: click.Context) -> None:
+    """Print the engine's choice of backend for each call on stderr, until the command ends."""
+    logger, handler = logging.getLogger("convengine"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("convengine: %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+    @context.call_on_close
+    def stop() -> None:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 for command in (demo, filter_, backends, explain, check, kernels):

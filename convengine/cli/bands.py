@@ -1,6 +1,7 @@
 """Filtering a large array in bands of rows, so that progress shows; borders and error bounds are those of the whole."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -39,11 +40,13 @@ class Work:
         axes = tuple(free[max(len(free) - ndim, 0) :])
         rows = x.shape[axes[0]] if axes else 0
         bands = min(x.size * self.kernel.size // BAND_PRODUCTS, rows // (LEAST_ROWS * self.kernel.shape[0]))
-        if bands < 2:
-            result = self._run(x, channel, axes, dtype, mode=self.mode, boundary=self.boundary)
-            advance(1)
-            return result
-        return self._in_bands(x, channel, axes, dtype, bands, advance)
+        if bands >= 2:
+            # Bands are another problem, "valid" along their axis: who refuses it may do the whole, or say why not.
+            with suppress(ce.NoBackend):
+                return self._in_bands(x, channel, axes, dtype, bands, advance)
+        result = self._run(x, channel, axes, dtype, mode=self.mode, boundary=self.boundary)
+        advance(1)
+        return result
 
     def _run(self, x: Any, channel: int | None, axes: tuple[int, ...], dtype: Any, **where: Any) -> Array:
         operation = getattr(ce, f"{self.op}{self.kernel.ndim}d")

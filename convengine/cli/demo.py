@@ -16,7 +16,7 @@ import convengine as ce
 from convengine.cli import options
 from convengine.cli.pictures import MAX_PIXELS, PNG
 from convengine.cli.reading import opened
-from convengine.cli.terminal import print_json, print_table, progress
+from convengine.cli.terminal import fraction_text, print_json, print_table, progress
 from convengine.cli.writing import check_target, replacing
 from convengine.filters import named
 from convengine.tables import seconds_text
@@ -81,7 +81,8 @@ class Line:
         """The line as a table shows it."""
         if self.seconds is None or self.error is None:
             return [self.operation, self.backend, self.method, "", "", "", self.fault]
-        error = {"exact": "exact", "normwise": f"{self.error:.2g} normwise"}.get(self.bound, f"{self.error:.2g}")
+        fraction = fraction_text(self.error)
+        error = {"exact": "exact", "normwise": f"{fraction} normwise"}.get(self.bound, fraction)
         if self.difference is None:
             return [self.operation, self.backend, self.method, seconds_text(self.seconds), error, "", ""]
         same = "same bits" if self.difference == 0 else f"{self.difference:.1e}"
@@ -163,7 +164,7 @@ def _compared(operation: Operation, backends: list[str], photographs: Photograph
     show_default=True,
     help="The picture.",
 )
-@options.backend
+@options.all_backends
 @options.shown_as_json
 def demo(output: Path, backend: tuple[str, ...] | None, as_json: bool) -> int:
     """Filter two photographs through every usable backend, and draw a picture of what comes out.
@@ -207,7 +208,7 @@ def _sorted(asked: tuple[str, ...] | None) -> tuple[list[str], dict[str, str]]:
     """The backends to run, and why the others can't."""
     found = ce.backends()
     if unknown := [name for name in asked or () if name not in found]:
-        raise ce.NoBackend(f"no backend is called {unknown[0]!r}; installed: {', '.join(found)}")
+        raise ce.NoBackend(f"no backend is called {unknown[0]!r}; installed: {', '.join(found)}; see ce.backends()")
     wanted = {name: info for name, info in found.items() if asked is None or name in asked}
     usable = [name for name, info in wanted.items() if info.usable]
     unusable = {name: info.reason for name, info in wanted.items() if not info.usable}

@@ -12,7 +12,7 @@ import convengine as ce
 from convengine.cli import options
 from convengine.cli.bands import Work
 from convengine.cli.kernels import read_kernel
-from convengine.cli.pictures import MAX_PIXELS, Format, Page, Pages
+from convengine.cli.pictures import MAX_PIXELS, Format, Page, Pages, check_shape
 from convengine.cli.reading import opened
 from convengine.cli.scaling import SCALES, check_signed, opacity, output_dtype, scaled
 from convengine.cli.terminal import progress
@@ -85,7 +85,7 @@ def filter_(
     OUT is written whole or not at all; a file that was there is replaced at the end.
     """  # noqa: D301  # click wants the backspace itself: it keeps the lines of a paragraph
     kind = check_target(target, source if source.exists() else None, force=force)
-    task = Task(source, kind, kernel, channel_axis, scale, dtype, how)
+    task = Task(source, target, kind, kernel, channel_axis, scale, dtype, how)
     with opened(source, max_pixels=max_pixels, channel_axis=channel_axis) as pages:
         if kind.is_photo and pages.count > 1:
             raise click.ClickException(
@@ -100,7 +100,8 @@ class Task:
     """What is to be done with each page of a file."""
 
     source: Path
-    kind: Format  # of the file to be written
+    target: Path
+    kind: Format  # of the target
     kernel: str
     channel_axis: int | str | None
     scale: str | None
@@ -111,6 +112,8 @@ class Task:
         """Filter each page when the one before is written."""
         for page in pages.each:
             weights = self._weights(page)
+            if self.kind.is_photo:
+                check_shape(self.target, self.kind, page)
             dtype = output_dtype(page, self.dtype, self.scale, self.kind)
             if self.scale is None:
                 check_signed(page, weights, dtype, self.dtype, self.kind)

@@ -24,7 +24,14 @@ def read_npy(path: Path, check: Check | None = None) -> np.ndarray[Any, Any]:
         If the file is no .npy file, holds objects, or is shorter than its header says.
     """
     with decoding(path, "NPY"), path.open("rb") as file:
-        shape, dtype = _header(file)
+        try:
+            shape, dtype = _header(file)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # numpy parses the header as Python, which fails in many ways
+            raise click.ClickException(f"{path}: not a .npy file of numbers, or its header is corrupt") from error
+        if min(shape, default=0) < 0:
+            raise click.ClickException(f"{path}: corrupt: its header says shape {shape}")
         if dtype.hasobject or dtype.kind not in "biufc":
             raise click.ClickException(f"{path}: a .npy file of numbers is needed; this one holds {dtype}")
         needed, held = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()

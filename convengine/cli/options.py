@@ -7,7 +7,10 @@ import click
 
 from convengine.boundary import Boundary
 
-__all__ = ["DTYPES", "backend", "boundary", "channel_axis_of", "kernel_is", "mode", "op", "shown_as_json", "workers"]
+__all__ = [
+    *("DTYPES", "all_backends", "backend", "boundary", "channel_axis_of", "kernel_is", "mode", "op", "shown_as_json"),
+    "workers",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 DTYPES = (
@@ -31,7 +34,15 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 
 def backend(command: F) -> F:
     """Add --backend: who may compute."""
-    text = "Who may compute, with commas between; default: the cheapest that can."
+    return _backend(command, "Who may compute, with commas between; default: the cheapest that can.")
+
+
+def all_backends(command: F) -> F:
+    """Add --backend: who is to be run."""
+    return _backend(command, "Which are run, with commas between; default: all that are installed.")
+
+
+def _backend(command: F, text: str) -> F:
     return click.option("--backend", metavar="NAME[,NAME...]", callback=_names, help=text)(command)
 
 

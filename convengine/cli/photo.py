@@ -1,7 +1,7 @@
-"""PNG and JPEG files through Pillow: in, upright and without palettes, and out."""
+"""PNG and JPEG files: in, upright and without palettes, and out; through Pillow but for 16-bit colour."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,22 @@ import click
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from convengine.cli.pictures import JPEG, PNG, Format, Page, check_pixels, decoding
+from convengine.cli.pictures import JPEG, PNG, Format, Page, check_pixels, check_shape, decoding
 
 __all__ = ["opened_image", "read_photo", "write_photo"]
 
-COLOUR_16 = {2: "RGB", 4: "grey with opacity", 6: "RGB with opacity"}  # PNG's colour types whose 16 bits Pillow halves
+Array = np.ndarray[Any, Any]
+HALVED = (2, 4, 6)  # PNG's colour types whose 16 bits Pillow halves: RGB, grey with opacity, RGB with opacity
+ORIENTATION = 0x0112  # EXIF's tag
+UPRIGHT: dict[int, Callable[[Array], Array]] = {
+    2: np.fliplr,
+    3: lambda samples: np.rot90(samples, 2),
+    4: np.flipud,
+    5: lambda samples: np.swapaxes(samples, 0, 1),
+    6: lambda samples: np.rot90(samples, -1),
+    7: lambda samples: np.swapaxes(np.rot90(samples, 2), 0, 1),
+    8: np.rot90,
+}
 JPEG_QUALITY: dict[str, Any] = {"quality": 95, "subsampling": 0}  # a feature map's fine lines show what less would lose
 JPEG_SIDE = 65_535
 
@@ -47,14 +58,17 @@ def read_photo(path: Path, kind: Format, max_pixels: int) -> Page:
         with path.open("rb") as file:
             header = file.read(26)
         deep = kind is PNG and header[24] == 16
-        if deep and header[25] in COLOUR_16:
-            raise click.ClickException(
-                f"{path}: a PNG of {COLOUR_16[header[25]]} in 16 bits, which Pillow reads in 8; save it as TIFF or NPY"
-            )
         if kind is PNG and (frames := getattr(image, "n_frames", 1)) > 1:
             raise click.ClickException(f"{path}: an animation of {frames} frames; save them as files or as TIFF")
         profile = image.info.get("icc_profile")
-        samples = _samples(path, ImageOps.exif_transpose(image), deep)
+        if deep and header[25] in HALVED:
+            from convengine.cli.deep_png import read_deep
+
+            samples = read_deep(path)
+            orientation = image.getexif().get(ORIENTATION)
+            samples = UPRIGHT[orientation](samples) if orientation in UPRIGHT else samples
+        else:
+            samples = _samples(path, ImageOps.exif_transpose(image), deep)
     alpha = None
     if samples.ndim == 3 and samples.shape[-1] in (2, 4):
         samples, alpha = samples[..., :-1], samples[..., -1]
@@ -63,7 +77,7 @@ def read_photo(path: Path, kind: Format, max_pixels: int) -> Page:
     return Page(samples, -1 if coloured else None, coloured, alpha, profile=profile)
 
 
-def _samples(path: Path, image: Image.Image, deep: bool) -> np.ndarray[Any, Any]:
+def _samples(path: Path, image: Image.Image, deep: bool) -> Array:
     """The samples of an image, (H, W) or (H, W, C), of 8 or 16 bits."""
     clear = "transparency" in image.info
     match image.mode:
@@ -85,20 +99,21 @@ def _samples(path: Path, image: Image.Image, deep: bool) -> np.ndarray[Any, Any]
 
 def write_photo(file: BinaryIO, path: Path, kind: Format, page: Page) -> None:
     """Write a PNG or JPEG."""
-    samples = page.samples
-    if samples.ndim == 3 and page.rgb and page.channel_axis is not None:
-        page = replace(page, samples=np.moveaxis(samples, page.channel_axis, -1), channel_axis=-1)
-    elif samples.ndim != 2 or page.channel_axis is not None or not samples.size:
-        _refuse(path, f"{kind.name} takes arrays (H, W), or (H, W, 3) of colours; got {samples.shape}")
+    check_shape(path, kind, page)
+    if page.channel_axis is not None:
+        page = replace(page, samples=np.moveaxis(page.samples, page.channel_axis, -1), channel_axis=-1)
     if page.alpha is not None and not kind.alpha:
         _refuse(path, f"{kind.name} holds no opacity, which the input has")
     if page.premultiplied:
         _refuse(path, f"{kind.name} holds no premultiplied colours, which the input has")
     pixels = np.ascontiguousarray(page.interleaved)
-    if page.alpha is not None and pixels.dtype != np.uint8:
-        _refuse(path, f"{kind.name} holds opacity in 8 bits; got {pixels.dtype}")
     if kind is JPEG and max(pixels.shape[:2]) > JPEG_SIDE:
         _refuse(path, f"JPEG holds {JPEG_SIDE} pixels a side; got {pixels.shape[0]} x {pixels.shape[1]}")
+    if pixels.dtype == np.uint16 and pixels.ndim == 3:
+        from convengine.cli.deep_png import write_deep
+
+        write_deep(file, pixels, page.profile)
+        return
     keep: dict[str, Any] = {"icc_profile": page.profile} if page.profile else {}
     Image.fromarray(pixels).save(file, format=kind.name, **keep, **(JPEG_QUALITY if kind is JPEG else {}))
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-__all__ = ["FORMATS", "MAX_PIXELS", "Format", "Page", "Pages", "check_pixels", "decoding", "format_of"]
+__all__ = ["FORMATS", "MAX_PIXELS", "Format", "Page", "Pages", "check_pixels", "check_shape", "decoding", "format_of"]
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gibibyte of RGB
 
@@ -73,7 +73,7 @@ class Format:
         return self.grey is not None
 
 
-PNG, JPEG = Format("PNG", ("uint8", "uint16"), ("uint8",)), Format("JPEG", ("uint8",), ("uint8",), alpha=False)
+PNG, JPEG = Format("PNG", ("uint8", "uint16"), ("uint8", "uint16")), Format("JPEG", ("uint8",), ("uint8",), alpha=False)
 TIFF, NPY = Format("TIFF"), Format("NPY")
 FORMATS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".tif": TIFF, ".tiff": TIFF, ".npy": NPY}
 
@@ -95,6 +95,16 @@ def check_pixels(name: Path | str, width: int, height: int, limit: int) -> None:
         raise click.ClickException(
             f"{name}: claims {width} x {height} = {width * height} pixels; the limit is {limit}; "
             "if the file is to be trusted, raise --max-pixels"
+        )
+
+
+def check_shape(path: Path, kind: Format, page: Page) -> None:
+    """Refuse what a format for looking at can't show: it takes one picture, grey or of red, green and blue."""
+    shape = page.samples.shape
+    coloured = page.rgb and page.channel_axis is not None
+    if not page.samples.size or len(shape) != 2 + coloured or (page.channel_axis is not None and not coloured):
+        raise click.ClickException(
+            f"{path}: {kind.name} takes arrays (H, W), or (H, W, 3) of colours; got {shape}; write TIFF or NPY"
         )
 
 

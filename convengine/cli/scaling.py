@@ -34,6 +34,11 @@ def output_dtype(page: Page, asked: str | None, scale: str | None, kind: Format)
     else:
         dtype = own
     if kind.is_photo and dtype.name not in holds:
+        if own.kind == "c":
+            raise click.ClickException(
+                f"{kind.name} holds real samples; got {own}; give --scale abs with --dtype {holds[0]}, "
+                "or write TIFF or NPY"
+            )
         what = "colour" if page.channel_axis is not None else "grey"
         raise click.ClickException(
             f"{kind.name} holds {what} in {' or '.join(holds)}; got {dtype}; give --dtype {holds[0]}, which rounds and "
@@ -43,7 +48,15 @@ def output_dtype(page: Page, asked: str | None, scale: str | None, kind: Format)
 
 
 def check_signed(page: Page, kernel: Array, dtype: np.dtype[Any], asked: str | None, kind: Format) -> None:
-    """Refuse to cut off what is negative: always in a format for looking at, else unless --dtype was given."""
+    """Refuse to cut off what is negative: always in a format for looking at, else unless --dtype was given.
+
+    What is imaginary is never cut off.
+    """
+    held = np.result_type(page.samples, kernel)
+    if held.kind == "c" and dtype.kind != "c":
+        raise click.ClickException(
+            f"results are {held}, which {dtype} cannot hold; give --scale abs with --dtype {dtype}"
+        )
     if dtype.kind != "u" or (asked is not None and not kind.is_photo):
         return
     if is_signed(kernel):
@@ -71,7 +84,9 @@ def scaled(result: Array, scale: str, dtype: np.dtype[Any]) -> Array:
     if scale == "abs":
         values = np.abs(result).astype(np.float64)
     elif result.dtype.kind == "c":
-        raise click.ClickException(f"--scale {scale} needs real results; these are {result.dtype}; give --scale abs")
+        raise click.ClickException(
+            f"--scale {scale} needs real results; these are {result.dtype}; give --scale abs with --dtype {dtype}"
+        )
     else:
         values = result.astype(np.float64)
     if dtype.kind in "iu" and values.size and not np.isfinite(values).all():

@@ -16,8 +16,9 @@ import click
 
 from convengine.tables import table
 
-__all__ = ["complain", "print_json", "print_table", "progress"]
+__all__ = ["complain", "fraction_text", "print_json", "print_table", "progress"]
 
+LEAST_FOLDED = 16  # columns of a terminal for a table's last column, where it is folded
 PATIENCE = 0.5  # seconds of silence before a progress bar appears: work shorter than that needs none
 
 
@@ -42,6 +43,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def fraction_text(fraction: float) -> str:
+    """An error over its bound in two digits; in more where two would round to the bound itself."""
+    texts = (f"{fraction:.{digits}g}" for digits in range(2, 18))
+    return next(text for text in texts if float(text) != 1 or fraction == 1)
+
+
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()  # None: closed before the program started
 
@@ -52,16 +59,23 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo(table(header, rows))
         return
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    *fixed, last = (max(map(cell_len, column)) for column in zip(header, *rows, strict=True))
+    if console.width - sum(fixed) - len(fixed) < min(last, LEAST_FOLDED):
+        click.echo(table(header, rows))  # the terminal breaks the lines, and no column becomes a ribbon of letters
+        return
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for name in header:
-        drawn.add_column(name, overflow="fold")
+    for name in header[:-1]:
+        drawn.add_column(name, no_wrap=True)
+    drawn.add_column(header[-1], overflow="fold")
     for row in rows:
         drawn.add_row(*map(Text, row))  # Text: brackets in a reason are no markup
-    Console().print(drawn)
+    console.print(drawn)
 
 
 @contextmanager

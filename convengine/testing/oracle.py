@@ -266,6 +266,8 @@ def _promote(q: Question, wanted: np.dtype[Any] | None) -> np.dtype[Any]:
     if not q.weak:
         return np.result_type(*dtypes, q.kernel.dtype)
     strong = np.result_type(*dtypes)
+    if q.weak == "i" and q.x.dtype.kind in "biu":  # beside integers, whole numbers are int64
+        return np.result_type(strong, np.int64)
     if q.weak == "i" or strong.kind == "c" or (q.weak == "f" and strong.kind == "f"):
         return strong
     if strong.kind == "f":

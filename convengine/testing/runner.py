@@ -160,7 +160,10 @@ def methods(
 
 def asked(backend: str, case: Case) -> tuple[Problem, KernelFacts] | None:
     """What a backend is asked about a case; None where there is nothing to sum."""
-    prepared = _call(backend, case, None, None, None).prepared
+    try:
+        prepared = _call(backend, case, None, None, None).prepared
+    except NoBackend:  # refused where there is nothing to sum
+        return None
     return None if prepared is None else (prepared.decision.problem, prepared.facts)
 
 
@@ -168,7 +171,7 @@ def _call(backend: str, case: Case, x: Any, out: Any, workers: int | None) -> ap
     x = read_array(place(backend, case.x) if x is None else x, "x")
     options = config.current(backend=backend, workers=workers)
     ndim, flip = api.OPERATIONS[case.name]
-    return api.find(ndim, flip, x, case.kernel, api.DEFAULTS | case.keywords, out, options)
+    return api.find(ndim, flip, x, case.kernel, api.DEFAULTS | case.keywords, out, options)[0]
 
 
 def answers(backend: str, case: Case, *, x: Any = None, workers: int | None = None) -> dict[str, Answer]:
