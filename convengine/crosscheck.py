@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convengine import registry
 from convengine.errors import InvalidProblem, NoBackend
-from convengine.tables import table
+from convengine.tables import fraction_text, table
 
 if TYPE_CHECKING:
     from convengine.testing import Case
@@ -109,7 +109,7 @@ def _row(one: BackendReport) -> list[str]:
     if one.reason:
         return [one.backend, "not usable", "", "", "", ""]
     refused, failures = one.refused.total(), len(one.failures)
-    largest = f"{one.largest:.2g}" if one.fractions else ""
+    largest = fraction_text(one.largest) if one.fractions else ""
     return [one.backend, "; ".join(one.methods), str(one.cases), str(refused), largest, str(failures)]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-__all__ = ["bytes_text", "seconds_text", "table"]
+__all__ = ["bytes_text", "fraction_text", "seconds_text", "table"]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -28,3 +28,9 @@ def bytes_text(count: float) -> str:
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} B"
+
+
+def fraction_text(fraction: float) -> str:
+    """An error over its bound in two digits; in more where two would round to the bound itself."""
+    texts = (f"{fraction:.{digits}g}" for digits in range(2, 18))
+    return next(text for text in texts if float(text) != 1 or fraction == 1)

@@ -168,7 +168,7 @@ def _wanted(problem: Problem, mode: str) -> tuple[slice, ...]:
 def _seconds(problem: Problem, mode: str, tap: float) -> float:
     if is_complex(problem):
         tap *= 2
-    return math.prod(problem.batch) * (PLANE + _given(problem, mode) * (OUTPUT + problem.taps * tap))
+    return max(math.prod(problem.batch), 1) * (PLANE + _given(problem, mode) * (OUTPUT + problem.taps * tap))
 
 
 def _memory(problem: Problem, mode: str, padded: int) -> int:

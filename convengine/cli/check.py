@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convengine.cli import options
-from convengine.cli.terminal import fraction_text, print_json, print_table, progress
+from convengine.cli.terminal import print_json, print_table, progress
 from convengine.errors import NoBackend
+from convengine.tables import fraction_text
 
 if TYPE_CHECKING:
     from convengine.crosscheck import BackendReport, CrosscheckReport

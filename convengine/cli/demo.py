@@ -16,10 +16,10 @@ import convengine as ce
 from convengine.cli import options
 from convengine.cli.pictures import MAX_PIXELS, PNG
 from convengine.cli.reading import opened
-from convengine.cli.terminal import fraction_text, print_json, print_table, progress
+from convengine.cli.terminal import print_json, print_table, progress
 from convengine.cli.writing import check_target, replacing
 from convengine.filters import named
-from convengine.tables import seconds_text
+from convengine.tables import fraction_text, seconds_text
 
 if TYPE_CHECKING:
     from convengine.testing import Reference

@@ -16,7 +16,7 @@ import click
 
 from convengine.tables import table
 
-__all__ = ["complain", "fraction_text", "print_json", "print_table", "progress"]
+__all__ = ["complain", "print_json", "print_table", "progress"]
 
 LEAST_FOLDED = 16  # columns of a terminal for a table's last column, where it is folded
 PATIENCE = 0.5  # seconds of silence before a progress bar appears: work shorter than that needs none
@@ -41,12 +41,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def fraction_text(fraction: float) -> str:
-    """An error over its bound in two digits; in more where two would round to the bound itself."""
-    texts = (f"{fraction:.{digits}g}" for digits in range(2, 18))
-    return next(text for text in texts if float(text) != 1 or fraction == 1)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
