@@ -25,7 +25,7 @@ class WithKernel(toy_backend.Filter):
         super().__init__(problem, self.wrong(kernel, problem), bias)
 
     def wrong(self, kernel: Any, problem: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # each mutant has a fault of its own
 
 
 @mutant
