@@ -15,27 +15,56 @@ from convengine.api import clear_cache, conv1d, conv2d, conv3d, corr1d, corr2d, 
 from convengine.config import options, set_options
 from convengine.crosscheck import crosscheck
 from convengine.errors import BackendError, InvalidProblem, NoBackend
+from convengine.gradients import (
+    conv1d_grad_input,
+    conv1d_grad_kernel,
+    conv2d_grad_input,
+    conv2d_grad_kernel,
+    conv3d_grad_input,
+    conv3d_grad_kernel,
+    corr1d_grad_input,
+    corr1d_grad_kernel,
+    corr2d_grad_input,
+    corr2d_grad_kernel,
+    corr3d_grad_input,
+    corr3d_grad_kernel,
+)
 from convengine.planning import backends, explain, plan, show_config
 
 if TYPE_CHECKING:
-    from convengine import testing
+    from convengine import analysis, interop, nn, testing
 
 __all__ = [
     "BackendError",
     "InvalidProblem",
     "NoBackend",
     "__version__",
+    "analysis",
     "backends",
     "clear_cache",
     "conv1d",
+    "conv1d_grad_input",
+    "conv1d_grad_kernel",
     "conv2d",
+    "conv2d_grad_input",
+    "conv2d_grad_kernel",
     "conv3d",
+    "conv3d_grad_input",
+    "conv3d_grad_kernel",
     "corr1d",
+    "corr1d_grad_input",
+    "corr1d_grad_kernel",
     "corr2d",
+    "corr2d_grad_input",
+    "corr2d_grad_kernel",
     "corr3d",
+    "corr3d_grad_input",
+    "corr3d_grad_kernel",
     "crosscheck",
     "explain",
     "filters",
+    "interop",
+    "nn",
     "options",
     "plan",
     "set_options",
@@ -44,9 +73,12 @@ __all__ = [
 ]
 
 
+LAZY = ("analysis", "interop", "nn", "testing")  # what most programs do not use loads when it is asked for
+
+
 def __getattr__(name: str) -> Any:
-    if name == "testing":  # the oracle and its suite load only when asked for
-        return import_module("convengine.testing")
+    if name in LAZY:
+        return import_module(f"convengine.{name}")
     raise AttributeError(f"module 'convengine' has no attribute {name!r}")
 
 

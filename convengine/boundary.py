@@ -12,7 +12,7 @@ import numpy as np
 
 from convengine.errors import InvalidProblem
 
-__all__ = ["FILL", "Boundary", "pad_indices", "window"]
+__all__ = ["FILL", "Boundary", "most_copies", "pad_indices", "window"]
 
 FILL = -1  # the index that means "not a sample: the fill value"
 
@@ -79,6 +79,13 @@ def pad_indices(rule: Boundary, n: int, before: int, after: int) -> tuple[np.nda
     left = _source(rule, np.arange(-before, 0, dtype=np.intp), n)
     right = _source(rule, np.arange(n, n + after, dtype=np.intp), n)
     return left, right
+
+
+def most_copies(rule: Boundary, n: int, before: int, after: int) -> int:
+    """How often a sample of an axis of n samples stands on the padded axis, at most, itself included."""
+    if rule is Boundary.CONSTANT or n == 0 or not (before or after):
+        return 1
+    return 1 + int(np.bincount(np.concatenate(pad_indices(rule, n, before, after)), minlength=1).max())
 
 
 def window(

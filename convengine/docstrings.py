@@ -1,6 +1,6 @@
-"""The text of the six public operations, drawn from one template so that they cannot disagree."""
+"""The texts of the public operations and their gradients, drawn from templates so that they cannot disagree."""
 
-__all__ = ["document"]
+__all__ = ["document", "document_gradient"]
 
 TEMPLATE = """{verb} an array with a {ndim}-D filter or layer.
 
@@ -113,4 +113,116 @@ def document(name: str) -> str:
         k_last=f"({widths}, C_in/groups, C_out)",
         y_filter=f"(..., {results})",
         example=EXAMPLES[name],
+    )
+
+
+GRADIENT = """{summary}
+
+    {formula}
+
+The exact adjoint of `{forward}` with the same keywords{whose}, for every mode, boundary, stride, dilation and
+group{what}
+
+Parameters
+----------
+{operands}
+{shape_name} : tuple of int
+    Shape of {target}, as `{forward}` was given it.
+bias : any, optional
+    Accepted, so that the forward keywords can be passed on; a bias has no part in this gradient.
+mode, boundary, padding, center, stride, dilation, groups, axes, channel_axis, conjugate, overflow
+    As they were given to `{forward}`.
+fill_value : number, optional
+    {fill}
+dtype : dtype, optional
+    Of the result. Default: NumPy's promotion of the operands; int64 for integers, which are exact.
+out : array, optional
+    Where to write; sets the dtype; may overlap the operands.
+backend : str or sequence of str, optional
+    Who may compute; default the cheapest that can. See `backends`.
+workers : int, optional
+    Threads to use; default every CPU this process may run on.
+
+Returns
+-------
+array of shape {shape_name}
+    {result}
+
+Raises
+------
+InvalidProblem
+    If the arguments describe no problem, or dy has not the shape of the forward result; the text carries the values.
+NoBackend
+    If no backend, or not the one asked for, can compute it; the text lists every reason.
+OverflowError
+    If an integer sum may pass int64, or a value does not fit under overflow="raise".
+
+Notes
+-----
+The law <dy, A x> = <A^H dy, x>, with the real part of the inner products for complex numbers, holds to rounding: error
+at most gamma(m) times the sum of the magnitudes of the m products that meet in a result (Higham 2002, Accuracy and
+Stability of Numerical Algorithms, section 3.1), or what `explain` shows for an FFT. Products that do not occur in the
+forward operation do not occur here: a NaN in the kernel reaches the samples that its tap met.
+
+Examples
+--------
+>>> import convengine as ce
+{example}
+"""
+
+DY = """dy : array of the shape of the forward result
+    Gradient of a number with respect to each result; any strides, never modified."""
+INPUT_EXAMPLES = {
+    "corr1d": ">>> ce.corr1d_grad_input([1, 10], [1, 2, 3], 4)\narray([ 1, 12, 23, 30])",
+    "conv1d": ">>> ce.conv1d_grad_input([1, 10], [1, 2, 3], 4)\narray([ 3, 32, 21, 10])",
+    "corr2d": ">>> ce.corr2d_grad_input([[1, 1]], [[1, -1]], (1, 3))\narray([[ 1,  0, -1]])",
+    "conv2d": ">>> ce.conv2d_grad_input([[1, 1]], [[1, -1]], (1, 3))\narray([[-1,  0,  1]])",
+    "corr3d": ">>> ce.corr3d_grad_input([[[1, 1]]], [[[1, -1]]], (1, 1, 3))\narray([[[ 1,  0, -1]]])",
+    "conv3d": ">>> ce.conv3d_grad_input([[[1, 1]]], [[[1, -1]]], (1, 1, 3))\narray([[[-1,  0,  1]]])",
+}
+KERNEL_EXAMPLES = {
+    "corr1d": ">>> ce.corr1d_grad_kernel([1, 2, 3, 4], [1, 10], 3)\narray([21, 32, 43])",
+    "conv1d": ">>> ce.conv1d_grad_kernel([1, 2, 3, 4], [1, 10], 3)\narray([43, 32, 21])",
+    "corr2d": ">>> ce.corr2d_grad_kernel([[1, 2, 4]], [[1, 1]], (1, 2))\narray([[3, 6]])",
+    "conv2d": ">>> ce.conv2d_grad_kernel([[1, 2, 4]], [[1, 1]], (1, 2))\narray([[6, 3]])",
+    "corr3d": ">>> ce.corr3d_grad_kernel([[[1, 2, 4]]], [[[1, 1]]], (1, 1, 2))\narray([[[3, 6]]])",
+    "conv3d": ">>> ce.conv3d_grad_kernel([[[1, 2, 4]]], [[[1, 1]]], (1, 1, 2))\narray([[[6, 3]]])",
+}
+
+
+def document_gradient(name: str) -> str:
+    """Return the docstring of a gradient, corr2d_grad_input and the like."""
+    forward, _, target = name.partition("_grad_")
+    sign = "-" if forward.startswith("conv") else "+"
+    space, widths = AXES[int(name[4])], WIDTHS[int(name[4])]
+    layer = f"(C_in, {space}) or (N, C_in, {space})"
+    x = f"x : array of shape (..., {space}), or {layer} for a layer\n    As given to `{forward}`."
+    kernel = f"kernel : array of shape ({widths}), or (C_out, C_in/groups, {widths}) for a layer\n"
+    kernel += f"    As given to `{forward}`; a Python list takes on dy's dtype."
+    if target == "input":
+        return GRADIENT.format(
+            summary=f"Gradient of `{forward}` with respect to x.",
+            formula=f"dx[p] = sum of conj(kernel[a]) * dy[i] over all i and a with i {sign} a = p",
+            forward=forward,
+            whose="",
+            what=";\nwhat a border was made from gets that border's gradient, too.",
+            operands=f"{DY}\n{kernel}",
+            shape_name="x_shape",
+            target="x",
+            fill="Has no part in this gradient.",
+            result="Gradient with respect to x, in the layout of x.",
+            example=INPUT_EXAMPLES[forward],
+        )
+    return GRADIENT.format(
+        summary=f"Gradient of `{forward}` with respect to the kernel.",
+        formula=f"dk[a] = sum_i conj(x[i {sign} a]) * dy[i]",
+        forward=forward,
+        whose=" as a map of the kernel",
+        what=".",
+        operands=f"{x}\n{DY}",
+        shape_name="kernel_shape",
+        target="the kernel",
+        fill="The sample beyond a constant edge, which the kernel met there.",
+        result="Gradient with respect to the kernel, in its layout; of a filter, summed over the batch axes of x.",
+        example=KERNEL_EXAMPLES[forward],
     )

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -10,50 +11,39 @@ import numpy as np
 
 from convengine import config, registry, select
 from convengine._version import __version__
-from convengine.api import DEFAULTS, OPERATIONS, check_out_type, find, memory_of, warn_channels
+from convengine.api import DEFAULTS, GRADIENTS, OPERATIONS, check_out_type, find, memory_of, warn_channels
 from convengine.errors import InvalidProblem
 from convengine.native import cpu
 from convengine.plugin import BackendInfo, Offer
 from convengine.problem import Problem
 from convengine.reading import check_dtype, read_array, refuse_library
+from convengine.reading_gradients import Like
 from convengine.tables import bytes_text, seconds_text, table
 
 __all__ = ["Explanation", "PlannedFilter", "backends", "explain", "plan", "show_config"]
 
 
-def _operation(name: str) -> tuple[int, bool]:
-    if not isinstance(name, str) or name not in OPERATIONS:
-        raise InvalidProblem(f"the operation must be one of {', '.join(OPERATIONS)}; got {name!r}")
-    return OPERATIONS[name]
+def _rank(name: str, known: Iterable[str]) -> int:
+    """Number of spatial axes of an operation; InvalidProblem for an unknown name."""
+    if not isinstance(name, str) or name not in known:
+        raise InvalidProblem(f"the operation must be one of {', '.join(known)}; got {name!r}")
+    return int(name[4])
 
 
-def _keywords(given: dict[str, Any]) -> dict[str, Any]:
-    if unknown := [name for name in given if name not in DEFAULTS]:
-        raise TypeError(f"unexpected keyword {unknown[0]!r}; an operation takes {', '.join(DEFAULTS)}")
+def _keywords(given: dict[str, Any], *more: str) -> dict[str, Any]:
+    if unknown := [name for name in given if name not in (*DEFAULTS, *more)]:
+        raise TypeError(f"unexpected keyword {unknown[0]!r}; an operation takes {', '.join((*DEFAULTS, *more))}")
     return DEFAULTS | given
 
 
-@dataclass(frozen=True, slots=True)
-class _Like:
-    """Shape and dtype of an x that is not at hand."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    memory: str
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-
-def _like(x: Any) -> _Like:
+def _like(x: Any) -> Like:
     """What an operation would make of x, by its shape and dtype; what is no array may have just these."""
     if not hasattr(x, "shape") or not hasattr(x, "dtype") or isinstance(x, np.ndarray | np.generic):
         x = read_array(x, "x")
     refuse_library(x, "x")
     dtype = np.dtype(x.dtype)
     check_dtype(dtype, "x")
-    return _Like(tuple(x.shape), dtype.newbyteorder("="), memory_of(x))
+    return Like(tuple(x.shape), dtype.newbyteorder("="), memory_of(x))
 
 
 class PlannedFilter:
@@ -63,11 +53,10 @@ class PlannedFilter:
     """
 
     def __init__(self, name: str, x_like: Any, kernel: Any, options: config.Options, keywords: dict[str, Any]) -> None:
-        ndim, flip = _operation(name)
         kernel, keywords = deepcopy((kernel, keywords))  # a pickle must hold the kernel of now, not of then
-        like = x_like if isinstance(x_like, _Like) else _like(x_like)
+        like = x_like if isinstance(x_like, Like) else _like(x_like)
         self._arguments = name, like, kernel, options, keywords
-        self._call, _ = find(ndim, flip, like, kernel, _keywords(keywords), None, options)
+        self._call, _ = find(name, like, kernel, _keywords(keywords), None, options)
         if self._call.prepared is not None:
             candidate = self._call.prepared.decision.chosen  # NoBackend now, not at the first frame
             self.backend, self.method = candidate.backend, candidate.offer.method
@@ -157,7 +146,7 @@ def plan(
     16.0
     16.0
     """
-    ndim, _ = _operation(name)
+    ndim = _rank(name, OPERATIONS)
     like = _like(x_like)
     warn_channels(ndim, like, kernel, _keywords(keywords), stacklevel=3)
     return PlannedFilter(name, like, kernel, config.current(backend=backend, workers=workers), keywords)
@@ -225,6 +214,8 @@ def explain(
         As for the operation; x may be anything with a shape and a dtype.
     op : str, optional
         "corr2d" and so on. Default: correlation with a filter of the kernel's rank; a kernel of 4 or 5 axes is a layer.
+        Also a gradient, "corr2d_grad_input" (x and kernel are dy and the kernel, and `x_shape` is a keyword) or
+        "corr2d_grad_kernel" (they are x and dy; `kernel_shape`).
     backend, workers
         As for the operation.
     **keywords
@@ -251,10 +242,18 @@ def explain(
     if op is None:
         rank = np.ndim(kernel)
         op = f"corr{rank if rank <= 3 else rank - 2}d"
-    ndim, flip = _operation(op)
-    like, said = _like(x), _keywords(keywords)
-    warn_channels(ndim, like, kernel, said, stacklevel=3)
-    call, _ = find(ndim, flip, like, kernel, said, None, options)
+    ndim = _rank(op, (*OPERATIONS, *GRADIENTS))
+    like = _like(x)
+    if op in GRADIENTS:
+        shape = "x_shape" if op.endswith("input") else "kernel_shape"
+        if shape not in keywords:
+            raise TypeError(f"a gradient needs the keyword {shape!r}, the shape of what it computes")
+        said = _keywords(keywords, shape)
+        kernel = read_array(kernel, "dy") if shape == "kernel_shape" else kernel
+    else:
+        said = _keywords(keywords)
+        warn_channels(ndim, like, kernel, said, stacklevel=3)
+    call, _ = find(op, like, kernel, said, None, options)
     if call.prepared is None:
         return Explanation(
             call.reading.problem, (Row("", "", None, "there is nothing to sum: the bias is the result"),)

@@ -108,7 +108,10 @@ class Filter(Protocol):
     """A prepared kernel; thread-safe. It may say by `nbytes` what it holds, for the bound of the cache."""
 
     def __call__(self, x: Any, out: Any = None) -> Any:
-        """Filter x, canonical, of the problem's shape and dtype, any strides; write to `out` if given, return it."""
+        """Filter x, canonical, of the problem's shape and dtype, any strides; write to `out` if given, return it.
+
+        For op "grad_input", x is the gradient of the output.
+        """
 
 
 class Plan(Protocol):
@@ -118,7 +121,8 @@ class Plan(Protocol):
         """Do the kernel's share of the work, once: transform, factor, pack. The kernel is copied if it is kept.
 
         `kernel` is canonical and contiguous; `bias` is None or an array (C_out,) in the sum's
-        dtype (one number for a filter).
+        dtype (one number for a filter). For op "grad_kernel", `kernel` is the gradient of the output,
+        of any strides; it changes from call to call, so that a filter may keep it without a copy.
         """
 
 
@@ -147,7 +151,7 @@ def direct_error(problem: Problem) -> float:
     """
     if problem.is_integer:
         return 0.0
-    terms = (problem.taps + problem.has_bias) * (2 if problem.sum_dtype.kind == "c" else 1)
+    terms = problem.terms * (2 if problem.sum_dtype.kind == "c" else 1)
     u = float(np.finfo(problem.sum_dtype).eps) / 2
     return terms * u / (1 - terms * u)
 
@@ -166,7 +170,7 @@ def finish(problem: Problem, total: Any, bias: Any, out: Any = None, *, xp: Any 
     ----------
     problem : Problem
         Says dtypes and overflow rule.
-    total : array of the problem's out_shape
+    total : array of the problem's result_shape, or of a part of the result
         In the sum's dtype; may be overwritten.
     bias : array (C_out,) or None
         As given to `Plan.prepare`.
@@ -190,7 +194,7 @@ def finish(problem: Problem, total: Any, bias: Any, out: Any = None, *, xp: Any 
     if bias is not None:
         with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is NaN: that is the sum
             total = total + xp.asarray(bias).reshape((-1,) + (1,) * problem.ndim if problem.is_layer else ())
-    dtype = problem.out_dtype
+    dtype = problem.result_dtype
     if dtype.kind in "biu" and total.dtype != dtype:
         total = _to_integer(total, dtype, problem.overflow, xp)
     with np.errstate(over="ignore", invalid="ignore"):  # float64 to float32 may become infinite: that is the rounding

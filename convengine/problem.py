@@ -3,7 +3,8 @@
 A Problem holds no samples and is hashable. Shapes stand in canonical axis order, channels
 first: x is (*batch, *spatial) for a filter and (*batch, C_in, *spatial) for a layer; the
 kernel is (*K) or (C_out, C_in/groups, *K). Flip and conjugation have happened: this is
-always correlation.
+always correlation. A gradient is asked about the forward problem that it belongs to: `op` says which of its
+three arrays is computed from the other two, and shapes and dtypes stay with their arrays.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convengine.boundary import Boundary
+from convengine.boundary import Boundary, most_copies
 
 __all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "sum_dtype"]
 
@@ -53,11 +54,12 @@ class Problem:
     Attributes
     ----------
     op : {"forward", "grad_input", "grad_kernel"}
-        What is computed.
+        What is computed: out from x and the kernel; x's gradient, in the place of x, from out's, in the place of out,
+        and the kernel; or the kernel's from x and out's. Nothing is conjugated in any.
     x_shape, kernel_shape, out_shape : tuple of int
         In canonical axis order (module docstring).
     x_dtype, kernel_dtype, out_dtype : numpy.dtype
-        Native byte order.
+        Of what stands in these places; native byte order.
     has_bias : bool
         Whether one number per output channel is added.
     overflow : {"saturate", "wrap", "raise"}
@@ -140,25 +142,62 @@ class Problem:
 
     @property
     def sum_dtype(self) -> np.dtype[Any]:
-        """Dtype in which the sum forms. Integer sums with a bias form in int64."""
+        """Dtype in which the sum forms. Integer sums with a bias, and integer gradients, form in int64."""
         if self.is_integer:
-            return (
-                np.dtype(np.int64) if self.has_bias else integer_sum_dtype(self.x_dtype, self.kernel_dtype, self.taps)
-            )
+            if self.has_bias or self.op != "forward":
+                return np.dtype(np.int64)
+            return integer_sum_dtype(self.x_dtype, self.kernel_dtype, self.taps)
         return sum_dtype(self.x_dtype, self.kernel_dtype, self.out_dtype)
 
     @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Shape of what is computed."""
+        return {"forward": self.out_shape, "grad_input": self.x_shape, "grad_kernel": self.kernel_shape}[self.op]
+
+    @property
+    def result_dtype(self) -> np.dtype[Any]:
+        """Dtype of what is computed."""
+        return {"forward": self.out_dtype, "grad_input": self.x_dtype, "grad_kernel": self.kernel_dtype}[self.op]
+
+    @property
+    def samples_shape(self) -> tuple[int, ...]:
+        """Shape of the array that a filter is called with: x, or out's gradient where x's is computed."""
+        return self.out_shape if self.op == "grad_input" else self.x_shape
+
+    @property
+    def samples_dtype(self) -> np.dtype[Any]:
+        """Dtype of the array that a filter is called with."""
+        return self.out_dtype if self.op == "grad_input" else self.x_dtype
+
+    @property
+    def terms(self) -> int:
+        """The most numbers that one result adds up: products, and a bias."""
+        match self.op:
+            case "forward":
+                return self.taps + self.has_bias
+            case "grad_input":
+                count = self.channels[1] // self.groups
+                for axis in range(self.ndim):
+                    apart = self.stride[axis] // math.gcd(self.stride[axis], self.dilation[axis])
+                    count *= -(-self.kernel_spatial[axis] // apart)  # taps that meet at one padded sample
+                    count *= most_copies(self.boundary[axis], self.spatial[axis], *self.pads[axis])
+                return count
+            case "grad_kernel":
+                return math.prod(self.batch) * math.prod(self.out_spatial)
+
+    @property
     def multiplications(self) -> int:
-        """Products of the direct sum over all outputs."""
+        """Products of the direct sum over all outputs; the gradients have the same."""
         return math.prod(self.out_shape) * self.taps
 
     def __str__(self) -> str:
         shape = f"{self.x_shape} * {self.kernel_shape}"
-        words = [f"{self.op} corr{self.ndim}d {shape}", str(self.x_dtype)]
-        if self.kernel_dtype != self.x_dtype:
-            words.append(f"by {self.kernel_dtype}")
-        if self.out_dtype != self.x_dtype:
-            words.append(f"to {self.out_dtype}")
+        other = self.out_dtype if self.op == "grad_kernel" else self.kernel_dtype
+        words = [f"{self.op} corr{self.ndim}d {shape}", str(self.samples_dtype)]
+        if other != self.samples_dtype:
+            words.append(f"by {other}")
+        if self.result_dtype != self.samples_dtype:
+            words.append(f"to {self.result_dtype}")
         if any(before or after for before, after in self.pads):
             words.append("/".join(dict.fromkeys(self.boundary)))
         words += [f"{name} {value}" for name in ("stride", "dilation") if set(value := getattr(self, name)) != {1}]
@@ -197,6 +236,11 @@ class KernelFacts:
     finite: bool
     nonnegative: bool
     smallest: float = 0.0
+
+    @classmethod
+    def unknown(cls, ndim: int) -> "KernelFacts":
+        """Facts that allow the most, for weights not at hand; who relies on them must look at the weights later."""
+        return cls(0, ("",) * ndim, box=False, abs_sum=0, norm=0.0, finite=True, nonnegative=False, smallest=1.0)
 
     @classmethod
     def of(cls, kernel: np.ndarray[Any, Any], ndim: int) -> "KernelFacts":

@@ -13,7 +13,7 @@ from convengine.boundary import Boundary
 from convengine.errors import InvalidProblem
 from convengine.problem import Problem, integer_sum_dtype, is_integer, sum_dtype
 
-__all__ = ["Reading", "read", "read_array", "read_kernel"]
+__all__ = ["Reading", "read", "read_array", "read_kernel", "read_shape"]
 
 FLOATS = ("float16", "float32", "float64", "complex64", "complex128")
 LARGEST = 2**40  # samples of a padded axis; their indices alone would fill terabytes
@@ -39,6 +39,7 @@ class Reading:
     x_axes: tuple[int, ...]  # x.transpose(x_axes) is canonical
     out_axes: tuple[int, ...]  # out.transpose(out_axes) is canonical
     out_shape: tuple[int, ...]  # as the user sees it
+    kernel_axes: tuple[int, ...]  # the user's kernel.transpose(kernel_axes) is canonical, but for flip and conjugation
 
 
 def read_array(value: Any, name: str) -> Any:
@@ -121,6 +122,11 @@ def per_axis(value: Any, ndim: int, name: str, least: int) -> tuple[int, ...]:
     if len(values) != ndim:
         raise InvalidProblem(f"{name} must be an integer or {ndim} of them, one per spatial axis; got {value!r}")
     return tuple(_integer(item, name, least) for item in values)
+
+
+def read_shape(value: Any, name: str) -> tuple[int, ...]:
+    """Return a shape as a tuple of integers; one integer is a shape of one axis."""
+    return tuple(_integer(size, name, 0) for size in (value if _is_sequence(value) else (value,)))
 
 
 def _is_sequence(value: Any) -> bool:
@@ -334,8 +340,10 @@ def read(
     groups = _integer(groups, "groups", 1)
     if not isinstance(conjugate, bool | np.bool_):
         raise InvalidProblem(f"conjugate must be True or False; got {conjugate!r}")
+    kernel_axes = tuple(range(kernel.ndim))
     if layer:
-        x_axes, out_axes, kernel = _layer_axes(x, kernel, ndim, axes, channel_axis, groups)
+        x_axes, kernel_axes = _layer_axes(x, kernel, ndim, axes, channel_axis, groups)
+        out_axes, kernel = x_axes, kernel.transpose(kernel_axes)
     else:
         if groups != 1:
             raise InvalidProblem(
@@ -391,13 +399,13 @@ def read(
     )
     back = sorted(range(len(out_axes)), key=out_axes.__getitem__)
     user_shape = tuple(out_shape[axis] for axis in back)
-    return Reading(problem, np.ascontiguousarray(kernel), added, x_axes, out_axes, user_shape)
+    return Reading(problem, np.ascontiguousarray(kernel), added, x_axes, out_axes, user_shape, kernel_axes)
 
 
 def _layer_axes(
     x: Any, kernel: np.ndarray[Any, Any], ndim: int, axes: Any, channel_axis: Any, groups: int
-) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray[Any, Any]]:
-    """How a layer's x and out lie to canonical order, and the canonical kernel."""
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How a layer's x (and out) and its kernel lie to canonical order."""
     if axes is not None:
         raise InvalidProblem(
             f"a layer takes no axes; got axes={axes!r}; move the axes of x, or use a filter of {ndim} axes"
@@ -409,23 +417,24 @@ def _layer_axes(
         )
     batched = x.ndim == ndim + 2
     order: tuple[int, ...] = tuple(range(x.ndim))
+    kernel_order: tuple[int, ...] = tuple(range(kernel.ndim))
     if channel_axis is not None:
         at = read_axis(channel_axis, x.ndim, "channel_axis")
         if at == x.ndim - 1:
             order = (*order[:batched], x.ndim - 1, *order[batched:-1])
-            kernel = np.moveaxis(kernel, (-1, -2), (0, 1))
+            kernel_order = (kernel.ndim - 1, kernel.ndim - 2, *kernel_order[:-2])
         elif at != batched:
             raise InvalidProblem(
                 f"channel_axis of a layer must be -1, or {int(batched)} (channels first); got {channel_axis!r}"
             )
-    c_in, (c_out, per_group) = x.shape[order[batched]], kernel.shape[:2]
+    c_in, c_out, per_group = x.shape[order[batched]], *(kernel.shape[axis] for axis in kernel_order[:2])
     if c_in != per_group * groups or c_out % groups:
         raise InvalidProblem(
             f"x has {c_in} channels and the kernel {per_group} per group with {groups} groups and {c_out} outputs; "
             f"x needs {per_group * groups} channels, and outputs a multiple of groups; "
             "for channels last say channel_axis=-1"
         )
-    return order, order, kernel
+    return order, kernel_order
 
 
 def _out_spatial(

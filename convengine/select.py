@@ -258,10 +258,10 @@ class Prepared:
     def check_result(self, result: Any) -> None:
         """Raise BackendError unless a filter's own result has the problem's shape and dtype."""
         problem, got = self.decision.problem, (getattr(result, "shape", None), getattr(result, "dtype", None))
-        if got != (problem.out_shape, problem.out_dtype):
+        if got != (problem.result_shape, problem.result_dtype):
             raise BackendError(
                 f"backend {self.used.backend!r} failed on {problem}: its filter must return out or an array of "
-                f"{problem.out_dtype} {problem.out_shape}; got {type(result).__name__}"
+                f"{problem.result_dtype} {problem.result_shape}; got {type(result).__name__}"
                 + (f" of {got[1]} {got[0]}" if got[0] is not None else "")
             )
 
@@ -337,7 +337,13 @@ def prepare(
     options: Options,
     excluded: frozenset[str] = frozenset(),
 ) -> Prepared:
-    """Choose, and return what prepares the kernel at its first call."""
+    """Choose, and return what prepares the kernel at its first call.
+
+    For op "grad_kernel", `kernel` is the gradient of the output: for one call, so it is neither looked at nor copied.
+    """
+    if problem.op == "grad_kernel":
+        facts = KernelFacts.unknown(problem.ndim)
+        return Prepared(decide(problem, facts, options), facts, options, kernel, None, excluded)
     facts = KernelFacts.of(kernel, problem.ndim)
     decision = decide(problem, facts, options)
     return Prepared(decision, facts, options, kernel.copy(), None if bias is None else bias.copy(), excluded)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from convengine import native
+from convengine import adjoint, native
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
 from convengine.problem import KernelFacts, Problem
 from convengine_cython.layout import Layout, element
@@ -61,7 +61,7 @@ class Backend:
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
         """One direct method on the best level."""
         if problem.op != "forward":
-            return Refusal(f"computes forward only, not {problem.op}")
+            return adjoint.offers(problem, facts, self.offers)
         if problem.memory != "host":
             return Refusal(f"runs on host arrays, not {problem.memory}")
         try:
@@ -79,7 +79,11 @@ class Backend:
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
         """Plan by the level that the offer names."""
-        return DirectPlan(problem, offer.method.removeprefix("direct, "))
+        return adjoint.plan(problem, offer, self.offers, _plan_forward)
+
+
+def _plan_forward(problem: Problem, offer: Offer) -> Plan:
+    return DirectPlan(problem, offer.method.removeprefix("direct, "))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 
+from convengine import adjoint
 from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, workers
 from convengine.problem import KernelFacts, Problem
 from convengine_fft.exactness import exact_limit, largest_sample
@@ -30,6 +31,10 @@ class Backend:
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
         """Offer the fastest tile, and the fastest of those that need a quarter of its memory or less."""
+        return adjoint.offers(problem, facts, self.forward_offers)
+
+    def forward_offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
+        """Offers for a forward problem."""
         if reason := _refusal(problem, facts):
             return Refusal(reason)
         tilings = candidates(problem)
@@ -48,17 +53,19 @@ class Backend:
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
         """Plan the tile that the offer names; SciPy loads here."""
-        from convengine_fft.overlap_save import OverlapSave
+        return adjoint.plan(problem, offer, self.forward_offers, _plan)
 
-        tile = tuple(map(int, offer.method.removeprefix(METHOD).split("x")))
-        return OverlapSave(problem, Tiling.of(problem, tile))
+
+def _plan(problem: Problem, offer: Offer) -> Plan:
+    from convengine_fft.overlap_save import OverlapSave
+
+    tile = tuple(map(int, offer.method.removeprefix(METHOD).split("x")))
+    return OverlapSave(problem, Tiling.of(problem, tile))
 
 
 def _refusal(problem: Problem, facts: KernelFacts) -> str:
     if find_spec("scipy") is None:
         return "SciPy is not installed (pip install scipy)"
-    if problem.op != "forward":
-        return f"computes op='forward' only, not {problem.op!r}"
     if problem.memory != "host":
         return f"runs on arrays in host memory, not {problem.memory}"
     if not facts.finite:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from convengine.plugin import finish, require_magnitude, workers
+from convengine.plugin import Declined, finish, require_magnitude, workers
 from convengine.problem import KernelFacts, Problem
 from convengine_fft.exactness import exact_limit, largest_sample
 from convengine_fft.footprint import overwrite
@@ -46,7 +46,10 @@ class OverlapSave:
         kernel = kernel.astype(dtype).reshape(*shape, *problem.kernel_spatial)  # astype copies
         scaled = kernel.copy()
         rows = scaled.reshape(1, channels_out, -1)
-        exponents = scale(rows, peaks_of(rows))
+        peaks = peaks_of(rows)
+        if not np.isfinite(peaks).all():  # a gradient, which was not looked at before
+            raise Declined("the kernel holds NaN or infinity, which a transform would spread over whole tiles")
+        exponents = scale(rows, peaks)
         transform = Transform(self.tiling.tile, problem.dilation, dtype.kind == "f")
         spectrum = np.empty((*shape, *transform.spectrum), np.result_type(dtype, np.complex64))
         for channel in np.ndindex(*shape[:2]):  # one output channel at a time: no second spectrum in memory

@@ -6,7 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
-from convengine.plugin import BackendInfo, Filter, Offer, Refusal, Solve, direct_error
+from convengine import adjoint, plugin
+from convengine.plugin import BackendInfo, Declined, Filter, Offer, Refusal, Solve, direct_error
 from convengine.problem import KernelFacts, Problem
 from convengine_scipy import ndimage, signal
 from convengine_scipy.method import Method
@@ -23,9 +24,12 @@ class Plan:
 
     problem: Problem
     method: Method
+    unseen: bool  # whether it was offered without a look at the kernel, as in a gradient
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
         """Copy the kernel; SciPy has no other work to do ahead."""
+        if self.unseen and (reason := self.method.refusal(self.problem, KernelFacts.of(kernel, self.problem.ndim))):
+            raise Declined(f"{self.method.name} {reason}")
         return self.method.prepare(self.problem, kernel.copy(), None if bias is None else bias.copy())
 
 
@@ -36,6 +40,10 @@ class Backend:
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
         """Offer every method that does this problem as it is; without one, refuse with each one's reason."""
+        return adjoint.offers(problem, facts, self.forward_offers)
+
+    def forward_offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
+        """Offers for a forward problem."""
         if reason := _refusal(problem):
             return Refusal(reason)
         reasons = {method.name: method.refusal(problem, facts) for method in METHODS}
@@ -47,9 +55,14 @@ class Backend:
         ]
         return offers or Refusal("; ".join(f"{name} {reason}" for name, reason in reasons.items()))
 
-    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
+    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> plugin.Plan:
         """Take the method that the offer names."""
-        return Plan(problem, next(method for method in METHODS if method.name == offer.method))
+
+        def plan_forward(forward: Problem, chosen: Offer) -> Plan:
+            method = next(method for method in METHODS if method.name == chosen.method)
+            return Plan(forward, method, unseen=problem.op != "forward")
+
+        return adjoint.plan(problem, offer, self.forward_offers, plan_forward)
 
     def info(self) -> BackendInfo:
         """SciPy's version, without importing it."""
@@ -63,8 +76,6 @@ def _refusal(problem: Problem) -> str:
     """Why none of SciPy's functions does this problem; empty if one may."""
     if find_spec("scipy") is None:
         return MISSING
-    if problem.op != "forward":
-        return f"scipy correlates, it has no {problem.op}"
     if problem.memory != "host":
         return f"scipy runs on host arrays, not on {problem.memory}"
     if problem.is_layer:

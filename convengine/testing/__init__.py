@@ -9,6 +9,7 @@ from typing import Any
 from convengine.testing.bounds import check, componentwise, fft_constant, gamma, normwise, unit_roundoff
 from convengine.testing.cases import Case, covering_cases
 from convengine.testing.oracle import Reference, reference
+from convengine.testing.oracle_gradients import gradient_reference
 
 __all__ = [
     "Case",
@@ -18,6 +19,7 @@ __all__ = [
     "covering_cases",
     "fft_constant",
     "gamma",
+    "gradient_reference",
     "normwise",
     "reference",
     "strategies",

@@ -26,13 +26,14 @@ from convengine.testing import subjects
 from convengine.testing.arguments import Array
 from convengine.testing.cases import Case
 from convengine.testing.examination import SOURCES, problem
+from convengine.testing.gradient_laws import GradientLaws
 from convengine.testing.laws import Laws
 from convengine.testing.runner import asked, bound, examine, expected, kind, refusal, require_same_bits
 
 __all__ = ["BackendContract"]
 
 
-class BackendContract(Laws):
+class BackendContract(Laws, GradientLaws):
     """The exam of one backend: subclass it, name the backend, run pytest; `Examination` has the attributes.
 
     Examples

@@ -14,6 +14,7 @@ from convengine.testing import subjects
 from convengine.testing.arguments import Array
 from convengine.testing.bounds import gamma, unit_roundoff
 from convengine.testing.cases import Case, covering_cases
+from convengine.testing.gradient_cases import grad_input_cases, grad_kernel_cases
 from convengine.testing.oracle import Reference
 from convengine.testing.runner import (
     Answer,
@@ -45,6 +46,8 @@ SOURCES: Mapping[str, Callable[[], dict[str, Case]]] = {
     "exact": subjects.exact,
     "poisoned": subjects.poisoned,
     "delicate": subjects.delicate,
+    "grad_input": grad_input_cases,
+    "grad_kernel": grad_kernel_cases,
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from convengine.testing.arguments import NAMES, Array, Pads, Question, read, require
 
-__all__ = ["NAMES", "Reference", "pad", "reference"]
+__all__ = ["NAMES", "Reference", "final", "moduli", "pad", "promote", "reference"]
 
 INT64_MAX = 2**63 - 1
 
@@ -102,17 +102,17 @@ def reference(name: str, x: Any, kernel: Any, **keywords: Any) -> Reference:
         value, magnitude = _float_sums(q, padded, sum_dtype)
     value = q.restore(value)
     everything = tuple(range(1, padded.ndim))
-    norms = np.sqrt(np.sum(_moduli(padded) ** 2, axis=everything, keepdims=True))
+    norms = np.sqrt(np.sum(moduli(padded) ** 2, axis=everything, keepdims=True))
     return Reference(
         value=value,
-        final=_final(value, result, q.overflow),
+        final=final(value, result, q.overflow),
         dtype=result,
         sum_dtype=sum_dtype,
         magnitude=q.restore(magnitude),
         taps=math.prod(q.kernel.shape[1:]) + (q.bias is not None),
         has_bias=q.bias is not None,
         norm_x=q.restore(norms),
-        norm_kernel=float(np.sqrt(np.sum(_moduli(q.kernel) ** 2, axis=everything)).max()),
+        norm_kernel=float(np.sqrt(np.sum(moduli(q.kernel) ** 2, axis=everything)).max()),
         overflow=q.overflow,
     )
 
@@ -200,7 +200,7 @@ def _exact_sums(q: Question, x: Array, limit: int) -> tuple[Array, Array]:
             )
     # Every sum fits int64, by the bound: arithmetic modulo 2**64 gives it exactly, in any order.
     value = _correlate(q, x.astype(np.int64), q.kernel.astype(np.int64)).astype(object)
-    magnitude = _correlate(q, _moduli(x), _moduli(q.kernel))
+    magnitude = _correlate(q, moduli(x), moduli(q.kernel))
     offsets = _column(np.array(bias, object), x.ndim)
     return value + offsets, magnitude + np.abs(offsets).astype(np.longdouble)
 
@@ -212,19 +212,19 @@ def _float_sums(q: Question, x: Array, sum_dtype: np.dtype[Any]) -> tuple[Array,
     bias = np.zeros(len(q.kernel)) if q.bias is None else q.bias
     require(is_complex or bias.dtype.kind != "c", f"bias must be real beside a {sum_dtype} sum; got {bias.dtype}")
     with np.errstate(all="ignore"):  # inf - inf, 0 * inf and a conversion's overflow are part of the answer
-        weights = q.kernel.astype(_promote(q, q.dtype)) if q.weak else q.kernel
+        weights = q.kernel.astype(promote(q, q.dtype)) if q.weak else q.kernel
         x, kernel, bias = (a.astype(sum_dtype).astype(wide) for a in (x, weights, _column(bias, x.ndim)))
         value = _correlate(q, x, kernel) + bias  # NumPy multiplies complex numbers by the four real products
     if not is_complex:
-        return value, _correlate(q, _moduli(x), _moduli(kernel)) + _moduli(bias)
-    xr, xi, kr, ki = (_moduli(part) for part in (x.real, x.imag, kernel.real, kernel.imag))
+        return value, _correlate(q, moduli(x), moduli(kernel)) + moduli(bias)
+    xr, xi, kr, ki = (moduli(part) for part in (x.real, x.imag, kernel.real, kernel.imag))
     magnitude = np.empty_like(value)
-    magnitude.real = _correlate(q, xr, kr) + _correlate(q, xi, ki) + _moduli(bias.real)
-    magnitude.imag = _correlate(q, xr, ki) + _correlate(q, xi, kr) + _moduli(bias.imag)
+    magnitude.real = _correlate(q, xr, kr) + _correlate(q, xi, ki) + moduli(bias.real)
+    magnitude.imag = _correlate(q, xr, ki) + _correlate(q, xi, kr) + moduli(bias.imag)
     return value, magnitude
 
 
-def _final(value: Array, dtype: np.dtype[Any], overflow: str) -> Array:
+def final(value: Array, dtype: np.dtype[Any], overflow: str) -> Array:
     """Round sums to the result's dtype, half to even, and apply `overflow` where that is an integer."""
     if dtype.kind not in "iu":
         with np.errstate(over="ignore"):
@@ -253,14 +253,14 @@ def _dtypes(q: Question) -> tuple[np.dtype[Any], np.dtype[Any]]:
         largest = _largest(q.x.dtype) * _largest(q.kernel.dtype) * math.prod(q.kernel.shape[1:])
         default = np.dtype(np.int32 if largest <= 2**31 - 1 else np.int64)
         return default if q.dtype is None else q.dtype, np.dtype(np.int64)
-    natural = _promote(q, None)
+    natural = promote(q, None)
     result = natural if q.dtype is None else q.dtype
     require(result.kind == "c" or natural.kind != "c", f"dtype must be complex for {natural} sums; got {result}")
-    total = _promote(q, q.dtype)
+    total = promote(q, q.dtype)
     return result, np.dtype(np.float32) if total == np.float16 else total
 
 
-def _promote(q: Question, wanted: np.dtype[Any] | None) -> np.dtype[Any]:
+def promote(q: Question, wanted: np.dtype[Any] | None) -> np.dtype[Any]:
     """np.result_type of x, kernel and dtype; Python numbers are as weak as NEP 50 has them, on every NumPy release."""
     dtypes = [q.x.dtype] if wanted is None else [q.x.dtype, wanted]
     if not q.weak:
@@ -282,7 +282,7 @@ def _whole(bias: Array) -> list[int]:
     return [int(offset) for offset in bias]
 
 
-def _moduli(values: Array) -> Array:
+def moduli(values: Array) -> Array:
     """Moduli in longdouble, with zeros for NaN and infinities."""
     wide = np.abs(values.astype(np.clongdouble if values.dtype.kind == "c" else np.longdouble))
     return np.where(np.isfinite(wide), wide, 0)

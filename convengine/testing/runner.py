@@ -5,14 +5,15 @@ Shared by the contract, which needs pytest, and by `convengine.crosscheck`, whic
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 
-from convengine import api, config, registry
+from convengine import api, config, gradients, registry
+from convengine.call import Call
 from convengine.errors import NoBackend
 from convengine.plugin import Offer
 from convengine.problem import KernelFacts, Problem
@@ -22,6 +23,7 @@ from convengine.testing.arguments import Array
 from convengine.testing.bounds import check, componentwise, gamma, normwise, unit_roundoff
 from convengine.testing.cases import Case
 from convengine.testing.oracle import Reference, reference
+from convengine.testing.oracle_gradients import gradient_reference
 
 __all__ = [
     "Answer",
@@ -59,7 +61,7 @@ class Method:
 
     name: str
     offer: Offer | None
-    call: api.Call
+    call: Call
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x as the public function does; NoBackend if the method declines."""
@@ -167,11 +169,15 @@ def asked(backend: str, case: Case) -> tuple[Problem, KernelFacts] | None:
     return None if prepared is None else (prepared.decision.problem, prepared.facts)
 
 
-def _call(backend: str, case: Case, x: Any, out: Any, workers: int | None) -> api.Call:
+def _function(name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(gradients if name in api.GRADIENTS else api, name)
+    return found
+
+
+def _call(backend: str, case: Case, x: Any, out: Any, workers: int | None) -> Call:
     x = read_array(place(backend, case.x) if x is None else x, "x")
     options = config.current(backend=backend, workers=workers)
-    ndim, flip = api.OPERATIONS[case.name]
-    return api.find(ndim, flip, x, case.kernel, api.DEFAULTS | case.keywords, out, options)[0]
+    return api.find(case.name, x, case.kernel, api.DEFAULTS | case.keywords, out, options)[0]
 
 
 def answers(backend: str, case: Case, *, x: Any = None, workers: int | None = None) -> dict[str, Answer]:
@@ -196,7 +202,7 @@ def answers(backend: str, case: Case, *, x: Any = None, workers: int | None = No
     """
     x = place(backend, case.x) if x is None else x
     offered = methods(backend, case, x=x, workers=workers)
-    public = fetch(getattr(api, case.name)(x, case.kernel, **case.keywords, backend=backend, workers=workers))
+    public = fetch(_function(case.name)(x, case.kernel, **case.keywords, backend=backend, workers=workers))
     found: dict[str, Answer] = {}
     for method in offered:
         try:
@@ -237,7 +243,8 @@ def _bits(values: Array) -> Array:
 
 def expected(case: Case) -> Reference:
     """The oracle's answer to a case."""
-    return reference(case.name, case.x, case.kernel, **case.keywords)
+    answer = gradient_reference if case.name in api.GRADIENTS else reference
+    return answer(case.name, case.x, case.kernel, **case.keywords)
 
 
 def bound(offer: Offer | None, answer: Reference) -> Array:

@@ -261,4 +261,49 @@ class Unpriced(toy_backend.Backend):
         return [Offer("loops", 0.0, 0, 0.0 if problem.is_integer else 1e-3)]
 
 
+class BorderDropped(toy_backend.Backend):  # what the border was made from gets nothing back
+    name = "border-dropped"
+
+    def plan(self, problem: Any, offer: Any, solve: Any) -> Any:
+        if problem.op == "grad_input":
+            problem = replace(problem, boundary=(Boundary.CONSTANT,) * problem.ndim)
+        return super().plan(problem, offer, solve)
+
+
+class GradientFlipped(toy_backend.Backend):  # the kernel as it came forward
+    name = "gradient-flipped"
+
+    def plan(self, problem: Any, offer: Any, solve: Any) -> Any:
+        plan = super().plan(problem, offer, solve)
+        return Turned(plan, problem.ndim) if problem.op == "grad_input" else plan
+
+
+class Turned:
+    def __init__(self, plan: Any, ndim: int) -> None:
+        self.plan, self.axes = plan, tuple(range(-ndim, 0))
+
+    def prepare(self, kernel: Any, bias: Any = None) -> Any:
+        return self.plan.prepare(np.ascontiguousarray(np.flip(kernel, self.axes)), bias)
+
+
+class ImageLost(toy_backend.Backend):  # the kernel's gradient sums over the batch; here without its last image
+    name = "image-lost"
+
+    def plan(self, problem: Any, offer: Any, solve: Any) -> Any:
+        plan = super().plan(problem, offer, solve)
+        return WithoutLast(plan) if problem.op == "grad_kernel" and problem.batch else plan
+
+
+class WithoutLast:
+    def __init__(self, plan: Any) -> None:
+        self.plan = plan
+
+    def prepare(self, dy: Any, bias: Any = None) -> Any:
+        dy = dy.copy()
+        dy[-1:] = 0
+        return self.plan.prepare(dy, bias)
+
+
+WRONG_GRADIENTS = (BorderDropped, GradientFlipped, ImageLost)
+MUTANTS |= {kind.name: kind for kind in WRONG_GRADIENTS}
 MUTANTS |= {kind.name: kind for kind in (Boastful, Everywhere, Unpriced)}

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from convengine import adjoint
 from convengine.boundary import window
 from convengine.plugin import API, Offer, Refusal, Solve, direct_error, finish
 from convengine.problem import KernelFacts, Problem
@@ -82,10 +83,10 @@ class Backend:
 
     def offers(self, problem: Problem, facts: KernelFacts) -> list[Offer] | Refusal:
         if problem.op != "forward":
-            return Refusal(f"computes forward only, not {problem.op}")
+            return adjoint.offers(problem, facts, self.offers)
         if problem.memory != "host":
             return Refusal(f"runs on host arrays, not {problem.memory}")
         return [Offer("loops", 1e-5 * problem.taps + 1e-8 * problem.multiplications, 0, direct_error(problem))]
 
-    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
-        return Plan(problem, self.filter)
+    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Any:
+        return adjoint.plan(problem, offer, self.offers, lambda forward, chosen: Plan(forward, self.filter))

@@ -1,0 +1,231 @@
+"""One call, ready to run: a reading of the arguments with its prepared filter, integer limits, and where results go."""
+
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from convengine import select
+from convengine.boundary import most_copies
+from convengine.config import Options
+from convengine.errors import InvalidProblem
+from convengine.plugin import finish
+from convengine.problem import Problem, largest_magnitude
+from convengine.reading import Reading
+from convengine.select import Prepared
+
+__all__ = ["Call"]
+
+INT64_MAX = 2**63 - 1
+LOW = np.uint64(2**32 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A reading with its prepared filter: all that a call with these arguments needs.
+
+    `reading.x_axes` are of the array that `run` is given, `reading.out_axes` and `out_shape` of its result, also for
+    gradients.
+    """
+
+    reading: Reading
+    prepared: Prepared | None  # None where there is nothing to sum: no input channels, or no samples in a gradient
+    identity: bool  # x and out lie in canonical order as they are
+    integer_limits: tuple[tuple[int, int], ...]  # (sum |k|, |bias|) per output channel where dtypes prove nothing
+    integer_most: int  # what a result may reach
+    flipped: tuple[int, ...] = ()  # canonical axes along which the result is written backwards
+    conjugated: bool = False  # the result, once computed
+
+    @classmethod
+    def of(
+        cls,
+        reading: Reading,
+        options: Options,
+        *,
+        explicit: bool,
+        flipped: tuple[int, ...] = (),
+        conjugated: bool = False,
+    ) -> "Call":
+        """Choose and prepare; `explicit` says whether the user named the result's dtype."""
+        problem = reading.problem
+        if problem.op == "forward":
+            sums = problem.taps > 0
+            witness = _one_channel(problem)
+        else:
+            sums = 0 not in (*problem.out_shape, *problem.result_shape)
+            witness = _smallest(problem)
+        prepared = None
+        if sums:
+            prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options)
+        else:
+            select.require(witness, options)
+        identity = reading.x_axes == tuple(range(len(reading.x_axes))) and reading.out_axes == tuple(
+            range(len(reading.out_axes))
+        )
+        limits, most = _integer_limits(problem, reading, explicit)
+        return cls(reading, prepared, identity, limits, most, flipped, conjugated)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keeping this call holds."""
+        return select.ENTRY_BYTES + self.reading.kernel.nbytes + (self.prepared.nbytes if self.prepared else 0)
+
+    def run(self, x: Any, out: Any) -> Any:
+        """Filter x, as the user holds it, into out or a new array."""
+        reading = self.reading
+        problem = reading.problem
+        if self.integer_limits:
+            _check_integer_range(x, problem, self.integer_limits, self.integer_most)
+        if self.prepared is not None:
+            self.prepared.decision.require()  # also where nothing is left to compute
+        shape = reading.out_shape
+        result = _new(x, problem, shape) if out is None else _checked_out(out, (x, reading.kernel), problem, shape)
+        if result.size:
+            view, target = x, result
+            if not self.identity:
+                view, target = x.transpose(reading.x_axes), result.transpose(reading.out_axes)
+            if self.flipped:
+                target = np.flip(target, self.flipped)
+            if self.prepared is None:
+                finish(problem, np.zeros(problem.result_shape, problem.sum_dtype), reading.bias, target)
+            else:
+                if not view.size:
+                    view = _all_padding(problem)
+                returned = self.prepared(view, target)
+                if returned is not target:  # a filter may hand back an array of its own
+                    self.prepared.check_result(returned)
+                    target[...] = returned
+            if self.conjugated:
+                np.conjugate(result, out=result)
+        if out is None or result is out:
+            return result
+        out[...] = result
+        return out
+
+
+def _all_padding(problem: Problem) -> np.ndarray[Any, Any]:
+    """What an x without samples is once it is padded: every sample the fill value."""
+    return np.full(_nonempty(problem).x_shape, problem.fill_value, problem.x_dtype)
+
+
+def _new(x: Any, problem: Problem, shape: tuple[int, ...]) -> Any:
+    if problem.memory == "host":
+        return np.empty(shape, problem.result_dtype)
+    with x.device:
+        return sys.modules["cupy"].empty(shape, problem.result_dtype)  # the library of x, so it is loaded
+
+
+def _overlaps(out: Any, x: Any) -> bool:
+    return isinstance(out, np.ndarray) and isinstance(x, np.ndarray) and np.may_share_memory(out, x)
+
+
+def _overlaps_itself(out: np.ndarray[Any, Any]) -> bool:
+    """Whether a step along one axis may meet what the axes of smaller steps reach."""
+    reach = out.itemsize
+    for step, size in sorted((abs(step), size) for step, size in zip(out.strides, out.shape, strict=True) if size > 1):
+        if step < reach:
+            return True
+        reach += step * (size - 1)
+    return False
+
+
+def _checked_out(out: Any, operands: tuple[Any, ...], problem: Problem, shape: tuple[int, ...]) -> Any:
+    """Return `out` itself, or a new array to be copied into it where a kernel must not write straight there."""
+    if out.shape != shape:
+        raise InvalidProblem(f"out must have shape {shape}; got {out.shape}")
+    if isinstance(out, np.ndarray):
+        if not out.flags.writeable:
+            raise InvalidProblem("out is read-only; pass a writable array")
+        if _overlaps_itself(out):
+            raise InvalidProblem(f"out of strides {out.strides} writes several results to one place; pass a copy")
+        if not (out.dtype.isnative and out.flags.aligned) or any(_overlaps(out, operand) for operand in operands):
+            return np.empty(shape, problem.result_dtype)
+    return out
+
+
+def _check_integer_range(x: Any, problem: Problem, limits: tuple[tuple[int, int], ...], most: int) -> None:
+    """Raise OverflowError where max(|x|, |fill|) * sum|k| + |bias| passes `most`."""
+    largest = max(abs(int(x.min())), abs(int(x.max()))) if x.size else 0
+    largest = max(largest, abs(int(problem.fill_value)))
+    reach = max(largest * taps + bias for taps, bias in limits)
+    if reach > most:
+        past, advice = (
+            ("int64", "dtype=float64 or smaller values")
+            if most == INT64_MAX
+            else (f"the int32 that {problem.x_dtype} by {problem.kernel_dtype} gives", "dtype=np.int64")
+        )
+        what, with_what = {"forward": ("x", "kernel"), "grad_input": ("dy", "kernel"), "grad_kernel": ("x", "dy")}[
+            problem.op
+        ]
+        raise OverflowError(
+            f"an integer result may reach {reach}, past {past}: |{what}| up to {largest}, sum of |{with_what}| up to "
+            f"{max(taps for taps, _ in limits)}, |bias| up to {max(bias for _, bias in limits)}; give {advice}"
+        )
+
+
+def _integer_limits(problem: Problem, reading: Reading, explicit: bool) -> tuple[tuple[tuple[int, int], ...], int]:
+    """(sum |k|, |bias|) per result channel, and what they may reach; none where dtypes and kernel prove it already."""
+    if not problem.is_integer:
+        return (), 0
+    bias = reading.bias
+    # The default int32 follows from dtypes and taps; a bias may pass it, and never silently.
+    most = INT64_MAX if explicit or bias is None else int(np.iinfo(problem.out_dtype).max)
+    sums = _magnitude_sums(problem, reading.kernel)
+    biases = [0] * len(sums) if bias is None else [abs(value) for value in bias.tolist()]
+    limits = tuple(set(zip(sums, biases, strict=True)))
+    reach = max((largest_magnitude(problem.samples_dtype) * taps + extra for taps, extra in limits), default=0)
+    return (limits, most) if reach > most else ((), most)
+
+
+def _magnitude_sums(problem: Problem, weights: np.ndarray[Any, Any]) -> list[int]:
+    """Sum of |weights| that one result may meet, per channel of the result, exactly."""
+    groups, (c_in, c_out) = problem.groups, problem.channels
+    copies = 1
+    match problem.op:
+        case "forward":
+            laid = weights.reshape(c_out, *weights.shape[problem.is_layer :])
+            kept: tuple[int, ...] = (0,)
+        case "grad_input":  # all taps may meet at a sample, and at each of its copies in the border
+            laid = weights.reshape(groups, c_out // groups, c_in // groups, *problem.kernel_spatial)
+            kept = (0, 2)
+            for axis, (n, pair) in enumerate(zip(problem.spatial, problem.pads, strict=True)):
+                copies *= most_copies(problem.boundary[axis], n, *pair)
+        case "grad_kernel":
+            laid = weights.reshape(*problem.batch, c_out, *problem.out_spatial)
+            kept = (len(problem.batch),)
+    summed = tuple(axis for axis in range(laid.ndim) if axis not in kept)
+    # |int64's least| is itself, and 2**63 as uint64; halves of 32 bits add up without overflow.
+    magnitudes = laid.astype(np.uint64) if laid.dtype.kind in "bu" else np.abs(laid.astype(np.int64)).view(np.uint64)
+    low, high = (half.sum(axis=summed).ravel().tolist() for half in (magnitudes & LOW, magnitudes >> np.uint64(32)))
+    return [copies * (a + (b << 32)) for a, b in zip(low, high, strict=True)]
+
+
+def _one_channel(problem: Problem) -> Problem:
+    """A layer without input channels, with one to a group: who would compute it."""
+    lead, spatial = problem.batch, problem.spatial
+    kernel_shape = (problem.kernel_shape[0], 1, *problem.kernel_spatial)
+    return replace(problem, x_shape=(*lead, problem.groups, *spatial), kernel_shape=kernel_shape)
+
+
+def _smallest(problem: Problem) -> Problem:
+    """A gradient without samples, as one of the kind that has them: who would compute it."""
+    axes = zip(problem.kernel_spatial, problem.dilation, strict=True)
+    lead = (1,) * len(problem.batch)
+    c_in, c_out = problem.groups, problem.channels[1]
+    return replace(
+        problem,
+        x_shape=(*lead, *((c_in,) if problem.is_layer else ()), *(d * (k - 1) + 1 for k, d in axes)),
+        kernel_shape=(*((c_out, 1) if problem.is_layer else ()), *problem.kernel_spatial),
+        out_shape=(*lead, *((c_out,) if problem.is_layer else ()), *(1,) * problem.ndim),
+        pads=((0, 0),) * problem.ndim,
+    )
+
+
+def _nonempty(problem: Problem) -> Problem:
+    """The problem whose filter serves: an x that is nothing but padding is handed over padded."""
+    if 0 not in problem.spatial or problem.op == "grad_input":
+        return problem
+    padded = tuple(n + before + after for n, (before, after) in zip(problem.spatial, problem.pads, strict=True))
+    lead = problem.x_shape[: len(problem.x_shape) - problem.ndim]
+    return replace(problem, x_shape=(*lead, *padded), pads=((0, 0),) * problem.ndim)

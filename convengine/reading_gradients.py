@@ -1,0 +1,81 @@
+"""Reads the arguments of a gradient into a Problem: as its forward operation's, what is not at hand made up."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from convengine.errors import InvalidProblem
+from convengine.problem import Problem
+from convengine.reading import Reading, read, read_shape
+
+__all__ = ["Like", "read_grad_input", "read_grad_kernel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """Shape, dtype and place of an array that is not at hand."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    memory: str
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
+def read_grad_input(
+    ndim: int, flip: bool, dy: Any, kernel: Any, *, x_shape: Any, out: Any, memory: str, **given: Any
+) -> Reading:
+    """Read the gradient of x; `x_axes` of the reading are dy's, `out_axes` and `out_shape` x's."""
+    x = Like(read_shape(x_shape, "x_shape"), dy.dtype, memory)
+    # Neither the fill value nor the bias has a part in it, whatever they were in the forward operation.
+    keywords = given | {"fill_value": 0, "bias": None}
+    forward = read(ndim, flip, x, kernel, **keywords, out=out, memory=memory)
+    problem = forward.problem
+    result = _result(problem, keywords["dtype"] is not None or out is not None)
+    _require_shape(dy, forward.out_shape, f"x of shape {x.shape} and a kernel of shape {np.shape(kernel)}")
+    problem = replace(problem, op="grad_input", x_dtype=result, out_dtype=dy.dtype, fill_value=0)
+    taps = forward.kernel.conj() if forward.kernel.dtype.kind == "c" else forward.kernel
+    return replace(
+        forward, problem=problem, kernel=taps, x_axes=forward.out_axes, out_axes=forward.x_axes, out_shape=x.shape
+    )
+
+
+def read_grad_kernel(
+    ndim: int,
+    flip: bool,
+    x: Any,
+    dy: np.ndarray[Any, Any],
+    *,
+    kernel_shape: Any,
+    out: Any,
+    memory: str,
+    **given: Any,
+) -> Reading:
+    """Read the gradient of the kernel; the reading's `kernel` is dy in canonical order, conjugated, not copied."""
+    shape = read_shape(kernel_shape, "kernel_shape")
+    keywords = given | {"bias": None}
+    forward = read(ndim, flip, x, np.zeros(shape, dy.dtype), **keywords, out=out, memory=memory)
+    problem = forward.problem
+    result = _result(problem, keywords["dtype"] is not None or out is not None)
+    _require_shape(dy, forward.out_shape, f"x of shape {x.shape} and a kernel of shape {shape}")
+    problem = replace(problem, op="grad_kernel", kernel_dtype=result, out_dtype=dy.dtype)
+    weights = dy.transpose(forward.out_axes)
+    if weights.dtype.kind == "c":
+        weights = weights.conj()
+    return replace(forward, problem=problem, kernel=weights, out_axes=forward.kernel_axes, out_shape=shape)
+
+
+def _result(problem: Problem, explicit: bool) -> np.dtype[Any]:
+    """The forward result's dtype, int64 for integers: how many terms meet depends on more than dtypes and taps."""
+    return np.dtype(np.int64) if problem.is_integer and not explicit else problem.out_dtype
+
+
+def _require_shape(dy: Any, needed: tuple[int, ...], of: str) -> None:
+    if dy.shape != needed:
+        raise InvalidProblem(
+            f"dy must have the shape of the forward result, {needed} for {of} with these keywords; got {dy.shape}"
+        )

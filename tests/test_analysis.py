@@ -1,0 +1,687 @@
+"""Shapes, receptive fields, parameters and matrices against the oracle, the running engine and counting by hand."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse.linalg import LinearOperator, lsqr
+
+import convengine as ce
+from convengine import analysis, gradients, nn
+from convengine.boundary import Boundary
+from convengine.testing import check, componentwise, covering_cases, reference
+from convengine.testing.strategies import problems
+
+PLAIN = {"result": ["default"], "values": ["plain"]}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def whole(rng, shape, dtype=np.int64):
+    """Small whole numbers: sums of their products are exact in every dtype used here."""
+    values = rng.integers(-4, 5, shape)
+    return (values + 1j * rng.integers(-4, 5, shape) if np.dtype(dtype).kind == "c" else values).astype(dtype)
+
+
+# ---- shapes
+
+
+def test_output_shape_is_the_oracles():
+    for case in covering_cases():
+        expected = reference(case.name, case.x, case.kernel, **case.keywords).final.shape
+        shape = analysis.output_shape(np.shape(case.x), np.shape(case.kernel), op=case.name, **case.keywords)
+        assert shape == expected, case.id
+
+
+def test_output_shape_needs_no_memory():
+    assert analysis.output_shape((10**6, 10**6), (3, 3)) == (10**6 - 2, 10**6 - 2)
+    assert analysis.output_shape(10**9, 5, stride=2) == (499999998,)
+
+
+def test_output_shape_is_not_moved_by_what_changes_values():
+    keywords = {
+        "bias": [1, 2, 3],
+        "fill_value": 1j,
+        "conjugate": True,
+        "dtype": "uint8",
+        "backend": "fft",
+        "workers": 1,
+    }
+    assert analysis.output_shape((6, 8), (2, 3), **keywords) == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_shape", "keywords"),
+    [
+        ((2, 3, 20, 21), (5, 3, 3, 4), {}),
+        ((3, 20, 21), (5, 3, 3, 4), {"stride": (2, 3), "padding": 1}),
+        ((2, 4, 20), (6, 2, 3), {"op": "corr1d", "groups": 2, "stride": 3, "dilation": 2}),
+        ((20, 21, 4), (3, 4, 2, 6), {"groups": 2, "channel_axis": -1, "stride": 2, "mode": "same"}),
+        ((2, 20, 21, 4), (3, 4, 4, 6), {"channel_axis": 3, "stride": 3, "padding": [(2, 0), (0, 1)]}),
+        ((20, 3, 21), (3, 4), {"axes": (2, 0), "stride": (3, 2), "mode": "full"}),
+        ((20, 21, 3), (3, 4), {"channel_axis": -1, "boundary": "wrap", "padding": 5}),
+        ((7, 8, 9), (2, 3, 2), {"op": "conv3d", "center": 0, "mode": "same", "stride": 2}),
+    ],
+)
+def test_transposed_shape_goes_back_to_every_x(x_shape, kernel_shape, keywords):
+    """All sizes of x that give one shape are those of output_padding 0, 1, ..., each of them once."""
+    reading_axes = [axis for axis, size in enumerate(x_shape) if size >= 7]
+    given = analysis.output_shape(x_shape, kernel_shape, **keywords)
+    found = set()
+    strides = np.broadcast_to(keywords.get("stride", 1), len(reading_axes))
+    for extra in np.ndindex(*strides):
+        shape = analysis.transposed_shape(given, kernel_shape, output_padding=extra, **keywords)
+        assert analysis.output_shape(shape, kernel_shape, **keywords) == given
+        found.add(shape)
+    assert x_shape in found
+    assert len(found) == np.prod(strides)
+    with pytest.raises(ce.InvalidProblem, match=r"output_padding must be smaller than the stride; got \d with stride"):
+        analysis.transposed_shape(given, kernel_shape, output_padding=tuple(strides), **keywords)
+
+
+def test_transposed_shape_is_torchs():
+    torch = pytest.importorskip("torch", reason="compares with torch")
+    for n, k, stride, padding, dilation in [(5, 3, 2, 1, 1), (4, 4, 3, 0, 2), (6, 1, 1, 0, 1), (3, 5, 4, 2, 3)]:
+        for extra in range(stride):
+            layer = torch.nn.ConvTranspose1d(2, 6, k, stride, padding, extra, groups=2, dilation=dilation)
+            how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 2, "output_padding": extra}
+            shape = analysis.transposed_shape((1, 2, n), tuple(layer.weight.shape), op="corr1d", **how)
+            assert shape == tuple(layer(torch.zeros(1, 2, n)).shape)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: analysis.output_shape((5, 5), (9, 9)), ce.InvalidProblem, r"got kernel \(9, 9\) and x \(5, 5\)"),
+        (lambda: analysis.output_shape((5, 5), (2,) * 6), ce.InvalidProblem, "3 to 5 for a layer; got 6 axes"),
+        (lambda: analysis.output_shape((5, 5), ()), ce.InvalidProblem, "got 0 axes"),
+        (lambda: analysis.output_shape((5, 5), (2, 2), op="corr4d"), ce.InvalidProblem, "op must be one of .*'corr4d'"),
+        (lambda: analysis.output_shape((5, 5), (2, 2), mod="same"), TypeError, "unexpected keyword 'mod'"),
+        (lambda: analysis.output_shape((5, -5), (2, 2)), ce.InvalidProblem, "x_shape must be at least 0; got -5"),
+        (lambda: analysis.output_shape((5, 5.5), (2, 2)), ce.InvalidProblem, "x_shape must hold integers; got 5.5"),
+        (
+            lambda: analysis.output_shape((3, 9, 9), (4, 2, 3, 3)),
+            ce.InvalidProblem,
+            "x has 3 channels and the kernel 2",
+        ),
+        (
+            lambda: analysis.transposed_shape((3, 9, 9), (4, 2, 3, 3)),
+            ce.InvalidProblem,
+            r"got \(3, 9, 9\).*\(4, 9, 9\)",
+        ),
+        (lambda: analysis.transposed_shape((2,), (3,), padding=3), ce.InvalidProblem, r"got 2 .* padding \(3, 3\)"),
+        (lambda: analysis.transposed_shape((2,), (3,), out_padding=3), TypeError, "unexpected keyword 'out_padding'"),
+    ],
+)
+def test_shapes_refuse_with_values(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_a_colour_picture_warns_where_the_caller_stands():
+    for call in (
+        lambda: analysis.output_shape((9, 9, 3), (3, 3)),
+        lambda: analysis.parameter_count((3, 3), (9, 9, 3)),
+        lambda: analysis.as_linear_operator(np.ones((3, 3)), (9, 9, 3)),
+        lambda: analysis.dense_layer(np.ones((3, 3)), (9, 9, 3)),
+    ):
+        with pytest.warns(UserWarning, match="channel_axis=-1") as caught:
+            call()
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+# ---- the operation as a matrix
+
+
+def split(case):
+    """A case's keywords for the linear part alone."""
+    return {name: value for name, value in case.keywords.items() if name not in ("bias", "fill_value")}
+
+
+def is_linear(case):
+    dtype = case.keywords.get("dtype")
+    return np.isfinite(np.asarray(case.kernel)).all() and (dtype is None or np.dtype(dtype).kind not in "iu")
+
+
+def hold_to_the_oracle(case):
+    x = np.asarray(case.x)
+    x = x.astype(x.dtype.newbyteorder("="))
+    operator = analysis.as_linear_operator(case.kernel, x.shape, op=case.name, x_dtype=x.dtype, **case.keywords)
+    vector = x.ravel()
+    linear = reference(case.name, x, case.kernel, **split(case))
+    constant = reference(case.name, np.zeros_like(x), case.kernel, **case.keywords)
+    assert operator.shape == (linear.final.size, x.size)
+    assert operator.x_shape == x.shape and operator.out_shape == linear.final.shape
+    check((operator @ vector).reshape(linear.final.shape), linear, componentwise(linear))
+    assert operator.offset.shape == (linear.final.size,)
+    check(operator.offset.reshape(linear.final.shape).astype(constant.dtype), constant, componentwise(constant))
+    # The sparse matrix sums in the engine's own dtype, whatever the result is rounded to.
+    matrix = operator.tosparse()
+    if matrix.dtype.kind in "iu":
+        wide = (matrix.astype(np.int64) @ vector.astype(np.int64)).reshape(linear.final.shape)
+        np.testing.assert_array_equal(wide, linear.final)
+    else:
+        summed = reference(case.name, x, case.kernel, **split(case) | {"dtype": matrix.dtype})
+        found = (matrix @ vector.astype(matrix.dtype)).reshape(linear.final.shape)
+        check(found, summed, componentwise(summed))
+    assert matrix.shape == operator.shape and matrix.has_canonical_format
+
+
+def test_operators_hold_to_the_oracle_on_the_covering_cases():
+    cases = [case for case in covering_cases() if is_linear(case) and np.isfinite(np.asarray(case.x)).all()]
+    assert len(cases) > 100
+    with ce.options(strict=True):
+        for case in cases:
+            hold_to_the_oracle(case)
+
+
+@given(problems(**PLAIN))
+@settings(max_examples=60, deadline=None)
+def test_operators_hold_to_the_oracle(case):
+    with ce.options(strict=True):
+        hold_to_the_oracle(case)
+
+
+EXACT = {**PLAIN, "samples": ["some"], "extent": ["small"]}
+
+
+@given(problems(x_dtype=["int8", "uint8", "int32", "bool"], kernel_dtype=["ints", "uint8", "same"], **EXACT))
+@settings(max_examples=60, deadline=None)
+def test_integer_operators_are_exact_with_exact_adjoints(case):
+    x = np.asarray(case.x)
+    rng = np.random.default_rng(x.size)
+    a = analysis.as_linear_operator(case.kernel, x.shape, op=case.name, x_dtype=x.dtype, **case.keywords)
+    matrix = a.tosparse().astype(np.int64)
+    many_x, many_y = whole(rng, (a.shape[1], 3)), whole(rng, (a.shape[0], 3))
+    np.testing.assert_array_equal(a @ many_x, matrix @ many_x)
+    np.testing.assert_array_equal(a.H @ many_y, matrix.T @ many_y)
+    np.testing.assert_array_equal(a.T @ many_y[:, 0], a.rmatvec(many_y[:, 0]))
+    assert np.vdot(many_y, a @ many_x) == np.vdot(a.H @ many_y, many_x)
+    try:
+        wanted = getattr(ce, case.name)(x, case.kernel, **case.keywords)
+    except OverflowError:  # the bias passes the result's dtype, which is not the linear part's affair
+        return
+    np.testing.assert_array_equal((matrix @ x.ravel().astype(np.int64) + a.offset).reshape(wanted.shape), wanted)
+    layer = analysis.dense_layer(case.kernel, x.shape, op=case.name, x_dtype=x.dtype, **case.keywords)
+    assert layer.W.shape == wanted.shape + x.shape and layer.U.shape == wanted.shape
+    np.testing.assert_array_equal(np.tensordot(layer.W.astype(np.int64), x.astype(np.int64), x.ndim) + layer.U, wanted)
+
+
+@pytest.mark.parametrize("boundary", [*Boundary, ("wrap", "reflect")])
+@pytest.mark.parametrize("dtype", ["int64", "float64", "complex128"])
+@pytest.mark.parametrize(
+    ("op", "x_shape", "kernel_shape", "keywords"),
+    [
+        ("corr2d", (5, 6), (3, 2), {"mode": "same", "stride": (2, 1)}),
+        ("conv2d", (2, 5, 6), (3, 3), {"mode": "full", "dilation": 2, "conjugate": True}),
+        ("conv2d", (5, 6, 3), (3, 2), {"padding": [(4, 0), (1, 7)], "channel_axis": -1}),
+        ("corr2d", (5, 2, 6), (3, 4), {"mode": "same", "axes": (-1, 0), "stride": 2}),
+        ("corr2d", (4, 5, 6), (6, 2, 3, 3), {"groups": 2, "padding": 1, "stride": 2, "bias": [1, 2, 3, 4, 5, 6]}),
+        ("conv2d", (2, 4, 5, 6), (2, 4, 2, 3), {"mode": "same", "dilation": (2, 1)}),
+        ("corr2d", (2, 5, 6, 4), (3, 2, 2, 6), {"groups": 2, "channel_axis": 3, "padding": 2, "stride": (1, 2)}),
+        ("corr2d", (5, 6, 4), (3, 2, 4, 2), {"channel_axis": -1, "mode": "full", "bias": 3}),
+    ],
+)
+def test_the_matrix_is_the_operation_and_its_adjoint(rng, op, x_shape, kernel_shape, keywords, dtype, boundary):
+    kernel, x = whole(rng, kernel_shape, dtype), whole(rng, x_shape, dtype)
+    keywords = {**keywords, "boundary": boundary, "fill_value": 2}
+    y = getattr(ce, op)(x, kernel, **keywords)
+    a = analysis.as_linear_operator(kernel, x_shape, op=op, workers=1, **keywords)
+    assert isinstance(a, LinearOperator)
+    matrix = a.tosparse()
+    assert a.dtype == matrix.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(a @ x.ravel() + a.offset, y.ravel())
+    np.testing.assert_array_equal(matrix @ x.ravel() + a.offset, y.ravel())
+    np.testing.assert_array_equal(a @ np.eye(x.size, dtype=dtype), matrix.toarray())
+    dy = whole(rng, y.size, dtype)
+    np.testing.assert_array_equal(a.H @ dy, matrix.conj().T @ dy)
+    np.testing.assert_array_equal(a.H @ np.eye(y.size, dtype=dtype), matrix.conj().T.toarray())
+    np.testing.assert_array_equal(a.rmatvec(dy[:, None]), (matrix.conj().T @ dy)[:, None])
+    np.testing.assert_array_equal(a.T @ dy, matrix.T @ dy)
+    assert np.vdot(dy, a @ x.ravel()) == np.vdot(a.H @ dy, x.ravel())
+    layer = analysis.dense_layer(kernel, x_shape, op=op, **keywords)
+    np.testing.assert_array_equal(layer.W.reshape(a.shape), matrix.toarray())
+    np.testing.assert_array_equal(np.tensordot(layer.W, x, x.ndim) + layer.U, y)
+
+
+def test_an_operator_copies_its_kernel_and_can_be_pickled(rng):
+    kernel, x = whole(rng, (3, 3)), whole(rng, 30)
+    a = analysis.as_linear_operator(kernel, (5, 6), mode="same", boundary="edge", bias=3)
+    before = a @ x
+    kernel[...] = 0
+    again = pickle.loads(pickle.dumps(a))
+    for one in (a, again):
+        np.testing.assert_array_equal(one @ x, before)
+        np.testing.assert_array_equal(one.offset, np.full(30, 3))
+    assert not a.offset.flags.writeable
+
+
+def test_operators_take_vectors_of_other_dtypes_and_make_sums_and_products(rng):
+    a = analysis.as_linear_operator([1, -1], (6,))
+    assert a.dtype == np.int64
+    x = rng.standard_normal(6)
+    np.testing.assert_array_equal(a @ x, x[:-1] - x[1:])
+    np.testing.assert_array_equal(a @ (x + 2j * x), (1 + 2j) * (a @ x))
+    np.testing.assert_array_equal((2 * a.H @ a + analysis.as_linear_operator([1], (6,))) @ x, 2 * (a.H @ (a @ x)) + x)
+    assert (a @ np.empty((6, 0))).shape == (5, 0)
+    assert analysis.as_linear_operator([1, -1], (6,), x_dtype="float32").dtype == np.float32
+    assert analysis.as_linear_operator([0.5], (6,), x_dtype="float16").tosparse().dtype == np.float32
+
+
+def test_a_weight_of_zero_carries_nan_as_in_the_operation():
+    x = np.array([1.0, np.nan, 2.0, 3.0, 4.0])
+    a = analysis.as_linear_operator([0.0, 1.0, 0.0], x.shape)
+    np.testing.assert_array_equal(a.tosparse() @ x, ce.corr1d(x, [0.0, 1.0, 0.0]))
+    assert np.isnan(a.tosparse() @ x).sum() == 2
+
+
+@pytest.mark.parametrize("boundary", ["constant", "reflect"])
+def test_lsqr_undoes_a_blur(rng, boundary):
+    picture = rng.random((12, 14))
+    kernel = np.array([[1.0, 2.0, 1.0], [2.0, 9.0, 2.0], [1.0, 2.0, 1.0]]) / 21
+    a = analysis.as_linear_operator(kernel, picture.shape, mode="same", boundary=boundary, bias=0.25)
+    blurred = ce.corr2d(picture, kernel, mode="same", boundary=boundary, bias=0.25)
+    tolerance = 1e-12
+    found, stop, *_, frobenius, _, _, length, _ = lsqr(
+        a, blurred.ravel() - a.offset, atol=tolerance, btol=tolerance, conlim=0
+    )
+    assert (
+        stop == 1
+    )  # |r| <= btol*|b| + atol*|A|*|x|, in lsqr's own estimates; x errs by |r| / the smallest singular value
+    residual = tolerance * (np.linalg.norm(blurred - 0.25) + frobenius * length)
+    smallest = np.linalg.svd(a.tosparse().toarray(), compute_uv=False)[-1]
+    assert np.linalg.norm(found - picture.ravel()) <= residual / smallest
+
+
+@pytest.mark.parametrize("make", [analysis.as_linear_operator, analysis.dense_layer])
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "text"),
+    [
+        (([1.0, np.nan], (5,)), {}, ce.InvalidProblem, "got NaN or infinity in the kernel"),
+        (([1.0, 2.0], (5,)), {"dtype": "uint8"}, ce.InvalidProblem, "dtype='uint8' would round and saturate"),
+        (([1, 2], (5,)), {"dtype": np.int64}, ce.InvalidProblem, "would round and saturate"),
+        (([1, 2], (5,)), {"x_dtype": "longdouble"}, ce.InvalidProblem, "x_dtype has dtype"),
+        (([1, 2], (5,)), {"x_dtype": "nothing"}, ce.InvalidProblem, "x_dtype must be a NumPy dtype; got 'nothing'"),
+        (([1, 2], (5,)), {"out": np.empty(4)}, TypeError, "unexpected keyword 'out'"),
+        (([1, 2], (1,)), {}, ce.InvalidProblem, r"got kernel \(2,\) and x \(1,\)"),
+        (([1, 2], (5,)), {"bias": [1, 2]}, ce.InvalidProblem, r"bias must be one number; got shape \(2,\)"),
+        (([1, 2], (5,)), {"fill_value": 0.5}, ce.InvalidProblem, "fill_value must be exact in x's dtype int64"),
+        (([2**62, 2**62], (5,)), {}, OverflowError, "9223372036854775808, past int64"),
+        ((np.array([2**63], np.uint64), (5,)), {}, OverflowError, "9223372036854775808, past int64"),
+        (([[1, 2]], (5,)), {"op": "corr3d"}, ce.InvalidProblem, r"got a kernel of shape \(1, 2\)"),
+    ],
+)
+def test_maps_refuse_with_values(make, arguments, keywords, error, text):
+    with pytest.raises(error, match=text):
+        make(*arguments, **keywords)
+
+
+# ---- the dense layer of the book
+
+
+def test_dense_weights_are_translation_invariant_and_local(rng):
+    """W[i+1, j+1, k+1, l+1] = W[i, j, k, l]; V[i, j, a, b] = W[i, j, i+a, j+b] one for all (i, j), zero beyond D."""
+    kernel = rng.standard_normal((5, 5))
+    layer = analysis.dense_layer(kernel, (9, 10), mode="same", bias=2.0)
+    np.testing.assert_array_equal(layer.W[1:, 1:, 1:, 1:], layer.W[:-1, :-1, :-1, :-1])
+    np.testing.assert_array_equal(layer.U, np.full((9, 10), 2.0))
+    everywhere = layer.reindexed()
+    assert everywhere.shape == (9, 10, 17, 19)
+    for i, j in np.ndindex(9, 10):
+        for a, b in np.ndindex(17, 19):
+            k, m = i + a - 8, j + b - 9
+            assert everywhere[i, j, a, b] == (layer.W[i, j, k, m] if 0 <= k < 9 and 0 <= m < 10 else 0)
+    far = np.ones((17, 19), bool)
+    far[8 - 2 : 8 + 3, 9 - 2 : 9 + 3] = False
+    assert not everywhere[:, :, far].any()
+    near = layer.reindexed(reach=2)
+    assert near.shape == (9, 10, 5, 5)
+    np.testing.assert_array_equal(near[2:-2, 2:-2], np.broadcast_to(kernel, (5, 6, 5, 5)))
+    picture = rng.standard_normal((9, 10))
+    hidden = ce.corr2d(picture, kernel, mode="same", bias=2.0)
+    expected = reference("corr2d", picture, kernel, mode="same", bias=2.0)
+    # As many terms as there are pixels are added here, most of them zeros, which round nothing.
+    check(layer.U + np.einsum("ijkl,kl->ij", layer.W, picture), expected, componentwise(expected))
+    check(hidden, expected, componentwise(expected))
+
+
+def test_reindexed_knows_strides_channels_and_layouts(rng):
+    kernel = whole(rng, (3, 2, 2, 4))
+    layer = analysis.dense_layer(kernel, (8, 9, 2), channel_axis=-1, stride=(2, 3))
+    offsets = layer.reindexed(reach=(3, 2))
+    assert layer.W.shape == (3, 3, 4, 8, 9, 2) and offsets.shape == (3, 3, 4, 7, 5, 2)
+    near = np.moveaxis(offsets[:, :, :, 3:6, 2:4, :], 2, -1)
+    np.testing.assert_array_equal(near, np.broadcast_to(kernel, (3, 3, *kernel.shape)))
+    offsets[:, :, :, 3:6, 2:4, :] = 0
+    assert not offsets.any()
+    assert layer.reindexed().shape == (3, 3, 4, 15, 17, 2)
+    beyond = analysis.dense_layer([1, 2, 4], (5,), stride=3, mode="full")  # the last result stands at 6, past x
+    np.testing.assert_array_equal(
+        beyond.reindexed(), [[0] * 6 + [4] + [0] * 6, [0] * 4 + [1, 2, 4] + [0] * 6, [0] * 4 + [1] + [0] * 8]
+    )
+
+
+def test_a_mirrored_border_is_not_translation_invariant():
+    weights = analysis.dense_layer([1, 2, 4], (6,), mode="same", boundary="symmetric").W
+    assert not np.array_equal(weights[1:, 1:], weights[:-1, :-1])
+    np.testing.assert_array_equal(weights[2:-1, 2:-1], weights[1:-2, 1:-2])
+
+
+def test_a_dense_layer_for_a_picture_is_refused_with_its_size():
+    with pytest.raises(ce.InvalidProblem, match=r"has 1000000000000 weights, 7.45e\+03 GiB, more than limit=16777216"):
+        analysis.dense_layer(np.ones((3, 3)), (1000, 1000), mode="same")
+    with pytest.raises(ce.InvalidProblem, match="has 20 weights, 160 B, more than limit=19"):
+        analysis.dense_layer([1, 2], (5,), limit=19)
+    assert analysis.dense_layer([1, 2], (5,), limit=20).W.size == 20
+
+
+@pytest.mark.parametrize("reach", [-1, 1.5, (1, 2)])
+def test_reindexed_refuses_a_reach_that_is_none(reach):
+    with pytest.raises(ce.InvalidProblem, match="reach must"):
+        analysis.dense_layer([1, 2], (5,)).reindexed(reach)
+
+
+# ---- parameters
+
+
+def test_the_books_numbers():
+    count = analysis.parameter_count((11, 11), (1000, 1000), bias=False, mode="same")
+    assert count.dense == 10**12
+    assert count.shared == 1999**2 == 3996001  # offsets -999 .. 999; the book says 4 * 10**6
+    assert round(count.shared, -5) == 4 * 10**6
+    assert count.layer == 121 == (2 * 5 + 1) ** 2
+    assert count.ratio == 10**12 / 121
+    layer = analysis.parameter_count((64, 3, 11, 11), (8, 3, 1000, 1000), mode="same")
+    assert layer.layer == 64 * 3 * 11**2 + 64
+    assert layer.dense == 3 * 10**6 * 64 * 10**6 + 64 * 10**6
+    assert layer.shared == 64 * 3 * 1999**2 + 64
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("kernel_shape", "x_shape", "keywords"),
+    [
+        ((3,), (9,), {}),
+        ((3,), (9,), {"mode": "full", "stride": 3}),
+        ((2,), (3,), {"padding": (12,), "stride": 7}),
+        ((3, 2), (6, 5), {"mode": "same", "stride": (1, 2)}),
+        ((4, 3, 2), (3, 6), {"op": "corr1d", "dilation": 2}),
+        ((4, 1, 3, 2), (2, 6, 5), {"groups": 2, "stride": 2}),
+        ((3, 2, 2, 4), (6, 5, 2), {"channel_axis": -1, "padding": 1}),
+    ],
+)
+def test_parameters_are_counted_as_in_the_dense_layer(kernel_shape, x_shape, keywords, bias):
+    count = analysis.parameter_count(kernel_shape, x_shape, bias, **keywords)
+    kernel = np.ones(kernel_shape, np.int64)
+    layer = analysis.dense_layer(kernel, x_shape, **keywords)
+    assert count.dense == layer.W.size + bias * layer.U.size
+    problem = layer._map.reading.problem
+    c_in, c_out = problem.channels
+    places = zip(problem.spatial, problem.out_spatial, problem.stride, strict=True)
+    offsets = [len({k - s * i for k in range(n) for i in range(m)}) for n, m, s in places]
+    assert count.shared == c_in * c_out * np.prod(offsets) + bias * c_out
+    assert count.layer == kernel.size + bias * c_out
+    assert count.to_dict() == {
+        "layer": count.layer,
+        "shared": count.shared,
+        "dense": count.dense,
+        "ratio": count.dense / count.layer,
+    }
+
+
+def test_batch_axes_do_not_count():
+    one, many = (analysis.parameter_count((4, 2, 3, 3), (*batch, 2, 8, 8)) for batch in ((), (5,)))
+    assert one == many
+    assert analysis.parameter_count((3, 3), (8, 8)) == analysis.parameter_count((3, 3), (8, 8, 3), channel_axis=-1)
+
+
+def test_parameter_count_refuses_with_values():
+    with pytest.raises(ce.InvalidProblem, match=r"bias must be True or False.*got \[1\]"):
+        analysis.parameter_count((3, 3), (9, 9), [1])
+    with pytest.raises(ce.InvalidProblem, match=r"a kernel of shape \(4, 0, 3, 3\) without bias"):
+        analysis.parameter_count((4, 0, 3, 3), (0, 9, 9), bias=False)
+    with pytest.raises(TypeError, match="unexpected keyword 'strides'"):
+        analysis.parameter_count((3, 3), (9, 9), strides=2)
+
+
+# ---- receptive fields
+
+
+def run_layers(layers, x):
+    """A stack along the last axis, every weight 1, by the engine."""
+    for layer in layers:
+        ones = np.ones(layer.kernel_size, np.int64)
+        how = {name: getattr(layer, name) for name in ("stride", "dilation", "padding", "boundary")}
+        if layer.transposed:
+            (wide,) = analysis.transposed_shape(
+                x.shape[-1], layer.kernel_size, op="corr1d", output_padding=layer.output_padding, **how
+            )
+            x = gradients.corr1d_grad_input(x, ones, (len(x), wide), axes=-1, **how)
+        else:
+            x = ce.corr1d(x, ones, axes=-1, **how)
+        x = np.minimum(x, 1)  # seen or not, however often
+    return x
+
+
+def influence(layers, size):
+    """Whether sample k reaches result i: [k, i], by moving one sample after the other."""
+    return run_layers(layers, np.eye(size, dtype=np.int64)) > 0
+
+
+@st.composite
+def stacks(draw):
+    """Layers along one axis, of every kind."""
+    layers = []
+    for _ in range(draw(st.integers(1, 4))):
+        stride, transposed = draw(st.integers(1, 3)), draw(st.booleans())
+        layers.append(
+            analysis.Window(
+                kernel_size=draw(st.integers(1, 4)),
+                stride=stride,
+                dilation=draw(st.integers(1, 3)),
+                padding=[(draw(st.integers(0, 2)), draw(st.integers(0, 2)))],
+                transposed=transposed,
+                output_padding=draw(st.integers(0, stride - 1)) if transposed else 0,
+                boundary=draw(st.sampled_from(Boundary)),
+            )
+        )
+    return layers
+
+
+@given(stacks(), st.integers(1, 12))
+@settings(max_examples=150, deadline=None)
+def test_samples_within_an_input_are_those_that_move_the_result(layers, size):
+    field = analysis.receptive_field(layers)
+    try:
+        seen = influence(layers, size)
+    except ce.InvalidProblem:  # the input is too small for the layers
+        with pytest.raises(ce.InvalidProblem):
+            field.samples(0, size)
+        return
+    for index in range(seen.shape[1]):
+        (samples,), (interval,) = field.samples(index, size), field.interval((index,), (size,))
+        np.testing.assert_array_equal(samples, np.flatnonzero(seen[:, index]))
+        assert list(interval) == (list(range(samples[0], samples[-1] + 1)) if len(samples) else [])
+    with pytest.raises(ce.InvalidProblem, match=f"index must be 0 .. {seen.shape[1] - 1} .* got {seen.shape[1]}"):
+        field.samples(seen.shape[1], size)
+
+
+@given(stacks())
+@settings(max_examples=60, deadline=None)
+def test_an_input_without_ends_is_the_middle_of_a_long_one(layers):
+    field = analysis.receptive_field(layers)
+    size = 150
+    seen = influence(layers, size)
+    (jump,), (offset,) = field.jump, field.offset
+    middle = [i for i in range(seen.shape[1]) if size / 3 < offset + jump * i < 2 * size / 3]
+    lengths = []
+    for index in middle:
+        (samples,) = field.samples(index)
+        np.testing.assert_array_equal(samples, np.flatnonzero(seen[:, index]))
+        if len(samples):
+            lengths.append(samples[-1] - samples[0] + 1)
+            if not any(layer.transposed for layer in layers):
+                assert Fraction(int(samples[0] + samples[-1]), 2) == offset + jump * index
+    period = np.prod([layer.stride for layer in layers if layer.transposed], dtype=int)
+    if len(middle) > period:
+        assert field.size == (max(lengths, default=0),)
+        for index in middle[:-period]:
+            there = field.samples(index + period)[0]
+            np.testing.assert_array_equal(there, field.samples(index)[0] + int(jump * period))
+
+
+@given(stacks())
+@settings(max_examples=50, deadline=None)
+def test_a_stack_and_its_adjoint_are_centred(layers):
+    """A.H @ A is symmetric, so that its results lie where they see."""
+    adjoint = [replace(layer, transposed=not layer.transposed) for layer in reversed(layers)]
+    field = analysis.receptive_field([*layers, *adjoint])
+    assert (field.jump, field.offset) == ((1,), (0,))
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "before"), [(2, 2, 0), (4, 2, 1), (3, 2, 1), (5, 3, 2), (3, 3, 0), (7, 2, 6)]
+)
+def test_fields_of_a_transposed_layer_lie_about_their_centres(size, stride, before):
+    field = analysis.receptive_field([analysis.Window(size, stride, padding=before, transposed=True)])
+    intervals = [field.interval(index)[0] for index in range(stride)]
+    middles = [Fraction(seen[0] + seen[-1], 2) for seen in intervals]
+    assert field.jump == (Fraction(1, stride),)
+    assert sum(middles) / stride == field.offset[0] + field.jump[0] * Fraction(stride - 1, 2)
+    assert field.size == (max(map(len, intervals)),) == (-(-size // stride),)
+
+
+def test_known_fields():
+    for k in (3, 5):
+        assert analysis.receptive_field([(k,)]).size == (k,)
+        assert analysis.receptive_field([(k,), (k,)]).size == (2 * k - 1,)
+    resnet = [(7, 2, 1, 3), (3, 2, 1, 1)]
+    for stage, blocks in enumerate((2, 2, 2, 2)):
+        for block in range(blocks):
+            resnet += [(3, 2 if stage and not block else 1, 1, 1), (3, 1, 1, 1)]
+    field = analysis.receptive_field(resnet)
+    assert (field.size, field.jump, field.offset) == ((435,), (32,), (0,))  # ResNet-18, as published
+    assert field.interval(3) == (range(3 * 32 - 217, 3 * 32 + 218),)
+
+
+def test_axes_go_apart():
+    field = analysis.receptive_field([((3, 5), (1, 2), 1, [(1, 1), (0, 3)]), analysis.Window((1, 2), (1, 2))])
+    assert field.size == (3, 7)
+    assert field.jump == (1, 4)
+    assert field.offset == (0, 3)
+    assert field.interval((2, 1)) == (range(1, 4), range(4, 11))
+    assert field.interval((0, 1), (5, 9)) == (range(2), range(4, 9))
+    assert " ".join(repr(field).splitlines()[1].split()) == "conv 3, 5 1, 2 1, 1 1, 0+3 3, 5 1, 2 0, 2"
+
+
+def network():
+    return nn.Sequential(
+        nn.Conv2D(3, (3, 4), stride=(1, 2), padding=((1, 0), (2, 1)), boundary=("reflect", "constant"), rng=0),
+        nn.ReLU(),
+        nn.Sequential(nn.AvgPool2D((1, 2)), nn.Conv2D(2, (3, 2), dilation=(2, 1), rng=1)),
+        nn.ConvTranspose2D(1, (2, 3), stride=(1, 2), padding=(0, 1), output_padding=(0, 1), rng=2),
+    )
+
+
+def test_layers_of_nn():
+    """By the gradient of one result, with all weights positive, so that no path is lost to another or to a ReLU."""
+    net = network()
+    x = np.ones((1, 14, 21), np.float32)
+    y = net(x)
+    for parameter in net.parameters().values():
+        parameter.value[...] = 1
+    y = net(x)
+    field = analysis.receptive_field(net)
+    assert [layer.name for layer in field.layers] == ["Conv2D", "AvgPool2D", "Conv2D", "ConvTranspose2D"]
+    for place in np.ndindex(*y.shape[1:]):
+        dy = np.zeros_like(y)
+        dy[(0, *place)] = 1
+        net(x)
+        rows, columns = field.samples(place, x.shape[1:])
+        seen = np.zeros(x.shape[1:], bool)
+        seen[np.ix_(rows, columns)] = True
+        np.testing.assert_array_equal(net.backward(dy)[0] != 0, seen)
+    with pytest.raises(ce.InvalidProblem, match=r"layers\[1\] must be a layer with a kernel_size.* got Flatten"):
+        analysis.receptive_field(nn.Sequential(net, nn.Flatten(), nn.Linear(3)))
+    assert analysis.receptive_field(net.layers[0]).size == (3, 4)
+
+
+def test_layers_of_torch():
+    torch = pytest.importorskip("torch", reason="reads layers of torch")
+    net = torch.nn.Sequential(
+        torch.nn.Conv1d(1, 2, 5, stride=2, padding=4, dilation=2, padding_mode="circular"),
+        torch.nn.BatchNorm1d(2),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool1d(2),
+        torch.nn.ConvTranspose1d(2, 1, 4, stride=3, padding=1, output_padding=2),
+    )
+    ours = [
+        analysis.Window(5, 2, 2, 4, boundary="wrap", name="Conv1d"),
+        analysis.Window(2, 2, name="MaxPool1d"),
+        analysis.Window(4, 3, padding=1, transposed=True, output_padding=2, name="ConvTranspose1d"),
+    ]
+    for x_shape in (None, 23):
+        for index in range(10):
+            theirs, wanted = (analysis.receptive_field(stack).samples(index, x_shape) for stack in (net, ours))
+            np.testing.assert_array_equal(theirs, wanted)
+    assert repr(analysis.receptive_field(net)) == repr(analysis.receptive_field(ours))
+
+
+@pytest.mark.parametrize(
+    ("layers", "text"),
+    [
+        ([], r"at least one layer with a kernel; got \[\]"),
+        ([3], r"layers\[0\] must be .* got int"),
+        ([(3, 1), [(3,), "conv"]], r"layers\[1\]\[1\] must be .* got str"),
+        ([(3, 1, 1, 0, 5)], r"got \(3, 1, 1, 0, 5\) as layers\[0\]"),
+        ([()], r"got \(\) as layers\[0\]"),
+        ([((3, 3),), ((3, 3, 3),)], r"same number of spatial axes; got \[2, 3\]"),
+        ([(0,)], "kernel_size must be at least 1; got 0"),
+        ([(3, 0)], "stride must be at least 1; got 0"),
+        ([(3, 1, 1, -1)], "padding must be at least 0; got -1"),
+        ([(3, 1, 1, "same")], "padding must be integers; got 'same'"),
+        ([analysis.Window(3, transposed="yes")], "transposed must be True or False; got 'yes'"),
+        ([analysis.Window(3, boundary="mirror")], "'mirror'"),
+    ],
+)
+def test_receptive_field_refuses_with_values(layers, text):
+    with pytest.raises(ce.InvalidProblem, match=text):
+        analysis.receptive_field(layers)
+
+
+def test_samples_refuse_with_values():
+    field = analysis.receptive_field([((3, 3), 2)])
+    with pytest.raises(ce.InvalidProblem, match="index must be an integer or 2 of them"):
+        field.samples((1, 2, 3))
+    with pytest.raises(ce.InvalidProblem, match="index must be at least 0; got -1"):
+        field.interval(-1)
+    with pytest.raises(ce.InvalidProblem, match=r"got kernel \(3,\) and x \(2,\)"):
+        field.interval((0, 0), (9, 2))
+
+
+# ---- imports
+
+
+def test_analysis_loads_scipy_only_for_operators():
+    code = """
+import sys
+from convengine import analysis
+analysis.dense_layer([1, 2], (5,)), analysis.receptive_field([(3,)]), analysis.parameter_count((3,), (5,))
+assert not any(name.partition(".")[0] in ("scipy", "torch") for name in sys.modules)
+analysis.as_linear_operator
+assert "scipy" in sys.modules
+try:
+    analysis.nothing
+except AttributeError as error:
+    assert "got 'nothing'" in str(error)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
