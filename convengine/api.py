@@ -227,8 +227,6 @@ def run_gradient(
         return other.apply(name, first, second, keywords, out, backend, workers)
     options = config.current(backend=backend, workers=workers)
     first = read_array(first, "dy" if is_input else "x")
-    if not is_input:
-        second = read_array(second, "dy")
     if out is not None:
         check_out_type(out, first)
     call, key = find(name, first, second, keywords, out, options)

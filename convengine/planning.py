@@ -249,7 +249,6 @@ def explain(
         if shape not in keywords:
             raise TypeError(f"a gradient needs the keyword {shape!r}, the shape of what it computes")
         said = _keywords(keywords, shape)
-        kernel = read_array(kernel, "dy") if shape == "kernel_shape" else kernel
     else:
         said = _keywords(keywords)
         warn_channels(ndim, like, kernel, said, stacklevel=3)

@@ -7,7 +7,7 @@ import numpy as np
 
 from convengine.errors import InvalidProblem
 from convengine.problem import Problem
-from convengine.reading import Reading, read, read_shape
+from convengine.reading import Reading, read, read_array, read_shape
 
 __all__ = ["Like", "read_grad_input", "read_grad_kernel"]
 
@@ -48,7 +48,7 @@ def read_grad_kernel(
     ndim: int,
     flip: bool,
     x: Any,
-    dy: np.ndarray[Any, Any],
+    dy: Any,
     *,
     kernel_shape: Any,
     out: Any,
@@ -56,7 +56,7 @@ def read_grad_kernel(
     **given: Any,
 ) -> Reading:
     """Read the gradient of the kernel; the reading's `kernel` is dy in canonical order, conjugated, not copied."""
-    shape = read_shape(kernel_shape, "kernel_shape")
+    dy, shape = read_array(dy, "dy"), read_shape(kernel_shape, "kernel_shape")
     keywords = given | {"bias": None}
     forward = read(ndim, flip, x, np.zeros(shape, dy.dtype), **keywords, out=out, memory=memory)
     problem = forward.problem

@@ -13,6 +13,7 @@ import numpy as np
 from convengine import adjoint, native
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
 from convengine.problem import KernelFacts, Problem
+from convengine_cython.gradient import KernelGradientPlan
 from convengine_cython.layout import Layout, element
 
 __all__ = ["Backend"]
@@ -29,6 +30,7 @@ RATES = {
     "arm64": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},  # not measured: the baseline's, of the same vector width
 }
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
+PARTS_BYTES = 32 << 20  # what sums of parts of a kernel's gradient may take together
 SAMPLE_SECONDS = 0.25e-9  # per sample in and out beyond the arithmetic: memory traffic of one worker, same machine
 
 
@@ -60,7 +62,7 @@ class Backend:
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
         """One direct method on the best level."""
-        if problem.op != "forward":
+        if problem.op == "grad_input":
             return adjoint.offers(problem, facts, self.offers)
         if problem.memory != "host":
             return Refusal(f"runs on host arrays, not {problem.memory}")
@@ -75,15 +77,19 @@ class Backend:
         work = max(products / RATES[level][summed.str[1:]], samples * SAMPLE_SECONDS)
         taps = problem.taps * problem.channels[1] * summed.itemsize
         scratch = threads * (1 << 20)
+        if problem.op == "grad_kernel":  # sums of parts, up to 64 of them
+            taps = min(64 * taps, max(PARTS_BYTES, taps))
         return [Offer(f"direct, {level}", CALL_SECONDS + work / threads, taps + scratch, direct_error(problem))]
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
         """Plan by the level that the offer names."""
-        return adjoint.plan(problem, offer, self.offers, _plan_forward)
+        if problem.op == "grad_kernel":
+            return KernelGradientPlan(problem, _level(offer))
+        return adjoint.plan(problem, offer, self.offers, lambda forward, chosen: DirectPlan(forward, _level(chosen)))
 
 
-def _plan_forward(problem: Problem, offer: Offer) -> Plan:
-    return DirectPlan(problem, offer.method.removeprefix("direct, "))
+def _level(offer: Offer) -> str:
+    return offer.method.removeprefix("direct, ")
 
 
 @dataclass(frozen=True, slots=True)

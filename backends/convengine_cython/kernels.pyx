@@ -30,6 +30,8 @@ include "rows.pxi"
 include "tiles.pxi"
 include "items.pxi"
 include "cutting.pxi"
+include "gradient_tiles.pxi"
+include "gradient_items.pxi"
 
 
 cdef class DirectFilter:
@@ -191,3 +193,6 @@ def pack(taps, bias, tall):
     added[:, :streams] = bias
     packed = wide.reshape(groups, blocks, tall, -1).transpose(0, 1, 3, 2)
     return np.ascontiguousarray(packed), added
+
+
+include "gradient.pxi"

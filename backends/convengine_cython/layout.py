@@ -13,7 +13,7 @@ import numpy as np
 from convengine.boundary import pad_indices
 from convengine.problem import Problem
 
-__all__ = ["CODES", "Layout", "element"]
+__all__ = ["CODES", "Borders", "Layout", "code", "element", "three"]
 
 # How the kernels name a sample type; bool is stored as uint8.
 CODES = {name: code for code, name in enumerate(("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"))}
@@ -31,8 +31,33 @@ def code(dtype: np.dtype[Any]) -> int:
     return CODES[element(dtype).str[1:]]
 
 
-def _three(values: tuple[int, ...], first: int) -> tuple[int, ...]:
+def three(values: tuple[int, ...], first: int) -> tuple[int, ...]:
+    """Numbers of three spatial axes: `first` for those that the problem lacks."""
     return (first,) * (3 - len(values)) + values
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """The samples of x on three spatial axes, and what stands around them."""
+
+    sizes: tuple[int, ...]
+    before: tuple[int, ...]
+    maps: tuple[np.ndarray[Any, Any], ...]  # left and right index maps of the three axes
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Borders":
+        """Map the pads of a problem."""
+        sizes = three(problem.spatial, 1)
+        pads = ((0, 0),) * (3 - problem.ndim) + problem.pads
+        rules = (problem.boundary[0],) * (3 - problem.ndim) + problem.boundary
+        maps: list[np.ndarray[Any, Any]] = []
+        for rule, n, (before, after) in zip(rules, sizes, pads, strict=True):
+            maps += pad_indices(rule, n, before, after)
+        return cls(
+            sizes=sizes,
+            before=tuple(before for before, _ in pads),
+            maps=tuple(np.ascontiguousarray(indices, np.intp) for indices in maps),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +93,7 @@ class Layout:
         real = element(summed)
         groups = problem.groups
         c_in, c_out = problem.channels
-        widths = _three(problem.kernel_spatial, 1)
+        widths = three(problem.kernel_spatial, 1)
         taps = kernel.reshape(groups, c_out // groups, c_in // groups, *widths).astype(summed)
         added = np.zeros(c_out, summed) if bias is None else bias.astype(summed)
         added = added.reshape(groups, c_out // groups)
@@ -79,21 +104,16 @@ class Layout:
             taps = _complex_taps(taps, x_parts)
             added = np.stack([added.real, added.imag], axis=-1).reshape(groups, -1)
             fill = np.array([fill[0].real, fill[0].imag][:x_parts])
-        pads = _three(problem.pads, (0, 0))  # type: ignore[arg-type]  # pairs, padded like the numbers
-        maps: list[np.ndarray[Any, Any]] = []
-        sizes = _three(problem.spatial, 1)
-        rules = (problem.boundary[0],) * (3 - problem.ndim) + problem.boundary
-        for rule, n, (before, after) in zip(rules, sizes, pads, strict=True):  # type: ignore[misc]
-            maps += pad_indices(rule, n, before, after)
+        borders = Borders.of(problem)
         return cls(
             batch=problem.batch,
-            sizes=sizes,
-            out=_three(problem.out_spatial, 1),
+            sizes=borders.sizes,
+            out=three(problem.out_spatial, 1),
             widths=widths,
-            stride=_three(problem.stride, 1),
-            dilation=_three(problem.dilation, 1),
-            before=tuple(before for before, _ in pads),  # type: ignore[misc]
-            maps=tuple(np.ascontiguousarray(indices, np.intp) for indices in maps),
+            stride=three(problem.stride, 1),
+            dilation=three(problem.dilation, 1),
+            before=borders.before,
+            maps=borders.maps,
             ndim=problem.ndim,
             layer=problem.is_layer,
             groups=groups,

@@ -5,8 +5,9 @@
  *     CE_T             element: float, double, int32_t or int64_t
  *     CE_VECTOR_BYTES  16, 32 or 64: the widest register of the ISA level that this unit is compiled for
  *
- * give ce_vec, CE_LANES, ce_load, ce_store, ce_zero and ce_splat. A ce_vec is an arithmetic type: a + b * c is a vector
- * FMA where the level has one and -ffp-contract=fast is given; Cython takes it for a number (ctypedef float ce_vec).
+ * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_zero, ce_splat, ce_mask, ce_and and ce_sum. A ce_vec is an
+ * arithmetic type: a + b * c is a vector FMA where the level has one and -ffp-contract=fast is given; Cython takes it
+ * for a number (ctypedef float ce_vec).
  * Without CE_T there are only the conversions, ce_half_to_float and ce_float_to_half. */
 #ifndef CONVENGINE_VECTOR_H
 #define CONVENGINE_VECTOR_H
@@ -34,12 +35,58 @@ typedef CE_T ce_vec __attribute__((vector_size(CE_VECTOR_BYTES), aligned(sizeof(
 
 CE_INLINE ce_vec ce_load(const CE_T *from) { return *(const ce_vec *)from; }
 
+/* Loads into a register to stay there: a compiler may else read the memory again for each use. */
+CE_INLINE ce_vec ce_load_once(const CE_T *from)
+{
+    ce_vec value = ce_load(from);
+#if defined(__x86_64__)
+    __asm__("" : "+v"(value));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(value));
+#endif
+    return value;
+}
+
 CE_INLINE void ce_store(CE_T *to, ce_vec value) { *(ce_vec *)to = value; }
 
 CE_INLINE ce_vec ce_zero(void) { return (ce_vec){0}; }
 
 /* x - 0 is x for every x; 0 + x would turn -0.0 into 0.0. The compiler leaves one broadcast. */
 CE_INLINE ce_vec ce_splat(CE_T value) { return value - ce_zero(); }
+
+/* What a comparison of two vectors gives: as many integers of the element's size, -1 for true. */
+typedef __typeof__(((ce_vec){0}) == ((ce_vec){0})) ce_flags;
+
+/* All bits of the first `count` lanes, for ce_and: a lane that it clears is zero, which a product with 0 may not be. */
+CE_INLINE ce_vec ce_mask(int count)
+{
+    ce_flags lanes;
+    int i;
+    for (i = 0; i < CE_LANES; i++)
+        lanes[i] = -(i < count);
+    return (ce_vec)lanes;
+}
+
+CE_INLINE ce_vec ce_and(ce_vec a, ce_vec b) { return (ce_vec)((ce_flags)a & (ce_flags)b); }
+
+/* The lanes' sum, in one order at every call. Written so that it stays in registers. */
+CE_INLINE CE_T ce_sum(ce_vec value)
+{
+    enum { LANES = 16 / sizeof(CE_T) };
+    typedef CE_T part __attribute__((vector_size(16)));
+    part parts[CE_VECTOR_BYTES / 16], sum;
+    memcpy(parts, &value, sizeof value);
+#if CE_VECTOR_BYTES == 64
+    sum = (parts[0] + parts[2]) + (parts[1] + parts[3]);
+#elif CE_VECTOR_BYTES == 32
+    sum = parts[0] + parts[1];
+#else
+    sum = parts[0];
+#endif
+    if (LANES == 2)
+        return sum[0] + sum[1];
+    return (sum[0] + sum[2 % LANES]) + (sum[1] + sum[3 % LANES]);
+}
 
 #endif /* CE_T */
 
