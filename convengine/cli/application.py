@@ -15,6 +15,7 @@ from convengine.cli.check import check
 from convengine.cli.demo import demo
 from convengine.cli.explain import backends, explain
 from convengine.cli.filter import filter_
+from convengine.cli.fit import fit
 from convengine.cli.kernels import kernels
 from convengine.cli.terminal import complain
 from convengine.config import current
@@ -133,5 +134,5 @@ def _show_choices(context: click.Context) -> None:
         logger.removeHandler(handler)
 
 
-for command in (demo, filter_, backends, explain, check, kernels):
+for command in (demo, filter_, fit, backends, explain, check, kernels):
     application.add_command(command)
