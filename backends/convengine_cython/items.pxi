@@ -102,7 +102,9 @@ cdef void item_streams(Work* w, Py_ssize_t g, Py_ssize_t block, Py_ssize_t block
             to, to_step = buffer, width
             if direct:
                 to, to_step = <T*> (row + first * w.out_channel), w.out_channel // <Py_ssize_t> sizeof(T)
-            if w.kind == STREAMS_FEW:
+            if w.kind == STREAMS_SOME:
+                line_streams(w, rows + r * w.stride[1], taps, bias, to, to_step, count, n, SOME, SOME_VECTORS)
+            elif w.kind == STREAMS_FEW:
                 line_streams(w, rows + r * w.stride[1], taps, bias, to, to_step, count, n, 2, PAIR_VECTORS)
             else:
                 line_streams(w, rows + r * w.stride[1], taps, bias, to, to_step, count, n, STREAMS, STREAM_VECTORS)

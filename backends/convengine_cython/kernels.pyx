@@ -77,8 +77,8 @@ cdef class DirectFilter:
     cdef _choose_tile(self):
         cdef Work* w = &self.work
         if w.streams > 1:
-            w.kind = STREAMS_FEW if w.streams <= 2 else STREAMS_MANY
-            w.tall = 2 if w.streams <= 2 else STREAMS
+            w.kind = STREAMS_FEW if w.streams <= 2 else STREAMS_SOME if w.streams <= SOME else STREAMS_MANY
+            w.tall = 2 if w.streams <= 2 else SOME if w.streams <= SOME else STREAMS
         elif w.widths[1] >= TILE_ROWS - 1 and w.stride[1] == 1 and w.out_sizes[1] >= TILE_ROWS:
             w.kind, w.tall = SHARED, TILE_ROWS
             if CE_FLOATING and w.planes * w.widths[0] == 1 and w.widths[1] == w.widths[2] \

@@ -144,15 +144,20 @@ cdef inline void line_streams(const Work* w, const T* const* rows, const T* taps
                               Py_ssize_t out_step, Py_ssize_t count, Py_ssize_t streams,
                               const int tall, const int wide) noexcept nogil:
     """One output row of `count` samples, of up to `tall` streams."""
-    cdef Py_ssize_t j = 0, planes = w.planes * w.widths[0]
-    if count >= wide * CE_LANES:
-        while j < count:
+    cdef Py_ssize_t j = 0, planes = w.planes * w.widths[0], vectors
+    while j < count:
+        vectors = (count - j + CE_LANES - 1) // CE_LANES
+        if vectors >= wide and vectors != wide + 1 and count >= wide * CE_LANES:  # the loads of taps bind one alone
             j = min(j, count - wide * CE_LANES)
             tile_streams(rows, w.dilation[1], planes, w.span, w.columns, taps, w.widths[1], w.widths[2], bias, j, out,
                          out_step, streams, tall, wide)
             j += wide * CE_LANES
-    else:
-        while j < count:
+        elif vectors >= 2 and count >= 2 * CE_LANES:
+            j = min(j, count - 2 * CE_LANES)
+            tile_streams(rows, w.dilation[1], planes, w.span, w.columns, taps, w.widths[1], w.widths[2], bias, j, out,
+                         out_step, streams, tall, 2)
+            j += 2 * CE_LANES
+        else:
             j = max(min(j, count - CE_LANES), 0)
             tile_streams(rows, w.dilation[1], planes, w.span, w.columns, taps, w.widths[1], w.widths[2], bias, j, out,
                          out_step, streams, tall, 1)

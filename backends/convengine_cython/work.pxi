@@ -10,15 +10,18 @@ cdef extern from *:
     #define TILE_VECTORS 4
     #define STREAMS 8
     #define STREAM_VECTORS 3
+    #define SOME_VECTORS 5
     #define LINE_VECTORS 8
     #else
     #define TILE_ROWS 4
     #define TILE_VECTORS 2
     #define STREAMS 4
     #define STREAM_VECTORS 2
+    #define SOME_VECTORS 2
     #define LINE_VECTORS 8
     #endif
     #define PAIR_VECTORS 4
+    #define SOME 4
 
     /* double to half in one rounding: to float by rounding to odd, whose spare bits make the second rounding right. */
     static inline uint16_t ce_double_to_half(double value)
@@ -38,7 +41,7 @@ cdef extern from *:
     const int CE_LANES
     const bint CE_FLOATING
     const int CODE "CE_CODE"
-    const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS
+    const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
     ce_vec ce_load(const T*) noexcept nogil
     void ce_store(T*, ce_vec) noexcept nogil
     ce_vec ce_splat(T) noexcept nogil
@@ -64,7 +67,8 @@ cdef enum:
     UNROLLED_5 = 5
     UNROLLED_7 = 7
     STREAMS_FEW = 8                                 # two outputs,
-    STREAMS_MANY = 9                                # STREAMS outputs that share loads
+    STREAMS_SOME = 9                                # three or four,
+    STREAMS_MANY = 10                               # STREAMS outputs that share loads
 
 ctypedef fused plain:
     uint8_t

@@ -2,8 +2,8 @@
 
 The gradient of x is a correlation of out's gradient, zeros around it, with the kernel flipped and its channels
 exchanged. Under a stride s that gradient would have s - 1 zeros between its samples; instead every residue modulo s, a
-phase, is a problem of its own with the taps that reach it, so that no zero is multiplied. What a border made of x is
-added back to the samples that it was made from.
+phase, is a problem of its own with the taps that reach it, so that no zero is multiplied. What reaches a border made
+from samples is computed strip by strip, and added to these samples.
 
 The gradient of the kernel is a correlation of x with out's gradient as the kernel, stride and dilation exchanged, the
 images of the batch as channels.
@@ -23,12 +23,12 @@ take.
 
 from collections.abc import Sequence
 
-from convengine.adjoint.of_input import Forward, InputGradient, PlanForward, fold, input_offers
+from convengine.adjoint.of_input import Forward, InputGradient, PlanForward, input_offers
 from convengine.adjoint.of_kernel import KernelGradient, kernel_offers
 from convengine.plugin import Offer, Plan, Refusal
 from convengine.problem import KernelFacts, Problem
 
-__all__ = ["fold", "offers", "plan"]
+__all__ = ["offers", "plan"]
 
 
 def offers(problem: Problem, facts: KernelFacts, forward: Forward) -> Sequence[Offer] | Refusal:

@@ -7,18 +7,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from convengine.adjoint.phases import Phase, folds, laid_shape, lead, phases_of
+from convengine.adjoint.phases import Part, folds, lead, parts_of
 from convengine.boundary import most_copies, pad_indices
 from convengine.plugin import Declined, Filter, Offer, Plan, Refusal, finish
 from convengine.problem import KernelFacts, Problem
 
-__all__ = ["InputGradient", "fold", "input_offers"]
+__all__ = ["InputGradient", "input_offers"]
 
 Array: TypeAlias = Any  # an array of the library that the backend computes with
 Forward: TypeAlias = Callable[[Problem, KernelFacts], Sequence[Offer] | Refusal]
 PlanForward: TypeAlias = Callable[[Problem, Offer], Plan]
 
-TOUCH = 2e-9  # seconds to fold or copy one sample, in NumPy; rough
+TOUCH = 10e-9  # seconds to fold one sample of the border, in NumPy; rough
+CALL = 20e-6  # to go through the parts
 
 
 def _exchanged(problem: Problem, kernel: Array) -> Array:
@@ -30,10 +31,10 @@ def _exchanged(problem: Problem, kernel: Array) -> Array:
     return apart.swapaxes(1, 2).reshape(c_in, c_out // groups, *problem.kernel_spatial)
 
 
-def _cheapest(phases: list[Phase], forward: Forward) -> list[Offer] | Refusal:
-    """One offer for each phase, by the problem alone, so that `plan` finds the same."""
+def _cheapest(parts: tuple[Part, ...], forward: Forward) -> list[Offer] | Refusal:
+    """One offer for each phase of each part, by the problem alone, so that `plan` finds the same."""
     chosen = []
-    for phase in phases:
+    for phase in (phase for part in parts for phase in part.phases):
         answer = forward(phase.problem, KernelFacts.unknown(phase.problem.ndim))
         if isinstance(answer, Refusal):
             return answer
@@ -41,40 +42,42 @@ def _cheapest(phases: list[Phase], forward: Forward) -> list[Offer] | Refusal:
     return chosen
 
 
+def _is_one(parts: tuple[Part, ...]) -> bool:
+    """Whether one forward problem is all that there is to compute."""
+    return len(parts) == 1 and len(parts[0].phases) == 1
+
+
 def input_offers(problem: Problem, facts: KernelFacts, forward: Forward) -> Sequence[Offer] | Refusal:
     """Offers for an input gradient, from a function that makes them for forward problems."""
-    phases = phases_of(problem)
-    if len(phases) == 1:
-        answer = forward(phases[0].problem, facts)
-        return answer if isinstance(answer, Refusal) else [_folded(problem, offer) for offer in answer]
-    chosen = _cheapest(phases, forward)
+    parts = parts_of(problem)
+    if _is_one(parts):
+        return forward(parts[0].phases[0].problem, facts)
+    chosen = _cheapest(parts, forward)
     if isinstance(chosen, Refusal):
         return chosen
     together = Offer(
         method=" + ".join(dict.fromkeys(offer.method for offer in chosen)) or "zeros",
-        seconds=sum(offer.seconds for offer in chosen),
+        seconds=sum((offer.seconds for offer in chosen), CALL),
         memory=sum(offer.memory for offer in chosen),
         error=max((offer.error for offer in chosen), default=0.0),
         normwise=any(offer.normwise for offer in chosen),
     )
-    return [_folded(problem, together)]
+    return [together if len(parts) == 1 else _folded(problem, parts, together)]
 
 
-def _folded(problem: Problem, offer: Offer) -> Offer:
-    """A phase's offer with what folding the border adds: time, memory, the rounding of the copies' sum."""
-    copies = math.prod(
-        most_copies(rule, n, *pair)
-        for rule, n, pair in zip(problem.boundary, problem.spatial, problem.pads, strict=True)
-    )
-    if copies == 1:
-        return offer
-    size = math.prod(lead(problem, problem.channels[0])) * math.prod(laid_shape(problem))
+def _folded(problem: Problem, parts: tuple[Part, ...], offer: Offer) -> Offer:
+    """The parts' offer with what folding the border adds: time, memory, the rounding of the copies' sum."""
+    axes = zip(problem.boundary, problem.spatial, problem.pads, strict=True)
+    copies = math.prod(most_copies(rule, n, *pair) for rule, n, pair in axes)
     error = offer.error
     if not problem.is_integer:
         u = float(np.finfo(problem.sum_dtype).eps) / 2
         gamma = (copies - 1) * u / (1 - (copies - 1) * u)
         # Every copy has an error of its own; in a normwise bound each may be as large as the bound of one.
         error = (error + gamma * (1 + error)) * (copies if offer.normwise else 1)
+    size = math.prod(lead(problem, problem.channels[0])) * sum(math.prod(part.spatial) for part in parts[1:])
+    if problem.sum_dtype != problem.x_dtype:
+        size += math.prod(problem.x_shape)
     memory = offer.memory + size * problem.sum_dtype.itemsize
     return replace(offer, seconds=offer.seconds + TOUCH * size, memory=memory, error=error)
 
@@ -92,62 +95,79 @@ class InputGradient:
         """Prepare the taps of every phase."""
         if kernel.dtype.kind in "fc" and not np.isfinite(kernel).all():
             return TapByTap(self.problem, kernel.copy())
-        phases = phases_of(self.problem)
-        chosen = [self.offer] if len(phases) == 1 else _cheapest(phases, self.forward)
+        parts = parts_of(self.problem)
+        chosen = [self.offer] if _is_one(parts) else _cheapest(parts, self.forward)
         if isinstance(chosen, Refusal):
             raise Declined(chosen.reason)
         exchanged = _exchanged(self.problem, kernel)
-        filters = []
-        for phase, offer in zip(phases, chosen, strict=True):
-            taps = np.ascontiguousarray(exchanged[(..., *phase.taps)])
-            filters.append((phase, self.plan_forward(phase.problem, offer).prepare(taps)))
-        return Phases(self.problem, tuple(filters))
+        offers, filters = iter(chosen), []
+        for part in parts:
+            prepared = []
+            for phase in part.phases:
+                taps = np.ascontiguousarray(exchanged[(..., *phase.taps)])
+                prepared.append(self.plan_forward(phase.problem, next(offers)).prepare(taps))
+            filters.append((part, tuple(prepared)))
+        return Parts(self.problem, tuple(filters))
 
 
 @dataclass(frozen=True, slots=True)
-class Phases:
-    """An input gradient, phase by phase."""
+class Parts:
+    """An input gradient: its inside, and the strips of the border, folded onto it."""
 
     problem: Problem
-    filters: tuple[tuple[Phase, Filter], ...]
+    parts: tuple[tuple[Part, tuple[Filter, ...]], ...]
 
     @property
     def nbytes(self) -> int:
         """Bytes that its filters hold."""
-        return sum(getattr(prepared, "nbytes", 0) for _, prepared in self.filters)
+        return sum(getattr(prepared, "nbytes", 0) for _, filters in self.parts for prepared in filters)
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
         """The gradient of x from out's, `x`."""
         problem = self.problem
-        laid = laid_shape(problem)
-        folded = laid != problem.spatial
+        (inside, filters), *strips = self.parts
         if out is None:
             out = np.empty(problem.x_shape, problem.x_dtype)
-        target: Array = out
-        if folded:
-            target = np.empty((*lead(problem, problem.channels[0]), *laid), problem.sum_dtype)
-        if sum(math.prod(phase.problem.out_spatial) for phase, _ in self.filters) < math.prod(laid):
-            target[...] = 0  # a phase without taps
-        for phase, prepared in self.filters:
-            part = target[(..., *phase.target)]
-            returned = prepared(x[(..., *phase.samples)], part)
-            if returned is not part:
-                part[...] = returned
-        return _rounded(problem, target, out) if folded else out
+        total: Array = out
+        if strips and problem.sum_dtype != problem.x_dtype:
+            total = np.empty(problem.x_shape, problem.sum_dtype)
+        _compute(inside, filters, x, total)
+        for part, filters in strips:
+            block = np.empty((*lead(problem, problem.channels[0]), *part.spatial), problem.sum_dtype)
+            _compute(part, filters, x, block)
+            block = fold(block, problem, part.axis + 1)
+            _add_strip(problem, part, block, total)
+        return out if total is out else finish(problem, total, None, out)
 
 
-def _rounded(problem: Problem, padded: Array, out: Array | None) -> Array:
-    result: Array = finish(problem, fold(padded, problem), None, out)
-    return result
+def _compute(part: Part, filters: tuple[Filter, ...], x: Array, block: Array) -> None:
+    """Write a part of the gradient, phase by phase."""
+    if not part.is_covered:
+        block[...] = 0
+    for phase, prepared in zip(part.phases, filters, strict=True):
+        place = block[(..., *phase.target)]
+        returned = prepared(x[(..., *phase.samples)], place)
+        if returned is not place:
+            place[...] = returned
 
 
-def fold(padded: Array, problem: Problem) -> Array:
-    """Add the border of a gradient to the samples that the border was made from; a view of `padded`, which changes.
-
-    Only axes whose border was made from samples are padded.
-    """
+def _add_strip(problem: Problem, part: Part, block: Array, total: Array) -> None:
+    """Add a strip of the border of one axis to the samples that it was made from."""
+    axis = part.axis
+    n, (before, after) = problem.spatial[axis], problem.pads[axis]
+    left, right = pad_indices(problem.boundary[axis], n, before, after)
     with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is NaN: that is the sum
-        for axis in range(problem.ndim):
+        lines = np.moveaxis(total, axis - problem.ndim, 0)
+        np.add.at(lines, left if part.region[axis][0] == 0 else right, np.moveaxis(block, axis - problem.ndim, 0))
+
+
+def fold(padded: Array, problem: Problem, first: int) -> Array:
+    """Add the borders of the axes from `first` on to the samples that they were made from.
+
+    Axes that do not fold have no border in `padded`, which is changed; a view of it is returned.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        for axis in range(first, problem.ndim):
             if not folds(problem, axis):
                 continue
             n, (before, after) = problem.spatial[axis], problem.pads[axis]
@@ -198,4 +218,5 @@ class TapByTap:
                 inside = (slice(None),) * (total.ndim - problem.ndim + axis) + (slice(before, before + n),)
                 total = total[inside]
         total = total.reshape(*lead(problem, c_in), *total.shape[total.ndim - problem.ndim :])
-        return _rounded(problem, total, out)
+        result: Array = finish(problem, fold(total, problem, 0), None, out)
+        return result

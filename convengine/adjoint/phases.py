@@ -1,14 +1,20 @@
-"""How the gradient of x falls into forward problems of stride 1: the phases, where each reads and where it writes."""
+"""How the gradient of x falls into forward problems: its parts, inside and border, and the phases of each.
+
+Positions are those of the padded x: its border begins at 0, its samples at `before`.
+"""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
+
+import numpy as np
 
 from convengine.boundary import Boundary
 from convengine.problem import Problem
 
-__all__ = ["Phase", "folds", "laid_shape", "lead", "phases_of"]
+__all__ = ["Part", "Phase", "folds", "lead", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Phase:
     samples : tuple of slice
         Of the spatial axes of out's gradient.
     target : tuple of slice
-        Of the spatial axes of x's gradient, padded along the axes that fold.
+        Of the spatial axes of the part.
     """
 
     problem: Problem
@@ -33,25 +39,72 @@ class Phase:
     target: tuple[slice, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A block of the padded gradient: the inside, which is the gradient but for borders, or a strip of the border.
+
+    Attributes
+    ----------
+    axis : int
+        The spatial axis whose border this is a strip of; -1 for the inside. A strip lies inside along the axes before
+        this one, and has their borders, too, along the axes after it, where they fold.
+    region : tuple of (start, stop)
+        Positions per spatial axis.
+    phases : tuple of Phase
+        The forward problems that compute it; what none of them reaches is zero.
+    """
+
+    axis: int
+    region: tuple[tuple[int, int], ...]
+    phases: tuple[Phase, ...]
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """Its sizes along the spatial axes."""
+        return tuple(stop - start for start, stop in self.region)
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the phases reach all of it."""
+        return sum(math.prod(phase.problem.out_spatial) for phase in self.phases) == math.prod(self.spatial)
+
+
 def folds(problem: Problem, axis: int) -> bool:
     """Whether the border of an axis was made from samples of x."""
     return problem.boundary[axis] is not Boundary.CONSTANT and any(problem.pads[axis])
 
 
-def laid_shape(problem: Problem) -> tuple[int, ...]:
-    """Spatial shape in which the gradient forms: x's, padded along the axes that fold."""
-    return tuple(n + (sum(problem.pads[axis]) if folds(problem, axis) else 0) for axis, n in enumerate(problem.spatial))
+def lead(problem: Problem, channels: int) -> tuple[int, ...]:
+    """Batch axes, and the channel axis of a layer: what stands before the spatial axes."""
+    return (*problem.batch, channels) if problem.is_layer else problem.batch
 
 
-def _along(problem: Problem, axis: int) -> Iterator[tuple[slice, slice, slice, tuple[int, int], int, int, int]]:
-    """(taps, samples, target, pads, dilation, count of samples, count of results) of each phase along an axis.
+def parts_of(problem: Problem) -> tuple[Part, ...]:
+    """The inside of an input gradient, and then the strips of the borders that fold."""
+    sizes = list(zip(problem.spatial, problem.pads, strict=True))
+    inside = tuple((before, before + n) for n, (before, _) in sizes)
+    whole = tuple(
+        (0, before + n + after) if folds(problem, axis) else inside[axis]
+        for axis, (n, (before, after)) in enumerate(sizes)
+    )
+    regions = [(-1, inside)]
+    for axis, (n, (before, after)) in enumerate(sizes):
+        if folds(problem, axis):
+            strips = [(0, before)] * (before > 0) + [(before + n, before + n + after)] * (after > 0)
+            regions += [(axis, (*inside[:axis], strip, *whole[axis + 1 :])) for strip in strips]
+    out_dtype = problem.x_dtype if len(regions) == 1 else problem.sum_dtype  # rounded once all is added
+    return tuple(Part(axis, region, tuple(_phases(problem, region, out_dtype))) for axis, region in regions)
+
+
+def _along(
+    problem: Problem, axis: int, low: int, high: int
+) -> Iterator[tuple[slice, slice, slice, tuple[int, int], int, int, int]]:
+    """(taps, samples, target, pads, dilation, count of samples, count of results) of each phase from low to high.
 
     At the padded position p = r + s*q the taps a = a0 + t*step with s | p - d*a meet sample (p - d*a) / s of out's
     gradient, which is first + u + dilation*t' for the results u = q - q0 and the flipped taps t'.
     """
-    s, d, k = problem.stride[axis], problem.dilation[axis], problem.kernel_spatial[axis]
-    o, n, (before, after) = problem.out_spatial[axis], problem.spatial[axis], problem.pads[axis]
-    low, high = (0, before + n + after) if folds(problem, axis) else (before, before + n)
+    s, d, k, o = problem.stride[axis], problem.dilation[axis], problem.kernel_spatial[axis], problem.out_spatial[axis]
     common = math.gcd(s, d)
     step = s // common
     for a0 in range(min(k, step)):
@@ -70,12 +123,10 @@ def _along(problem: Problem, axis: int) -> Iterator[tuple[slice, slice, slice, t
         yield taps, slice(start, stop), target, pads, dilation, stop - start, q1 - q0
 
 
-def phases_of(problem: Problem) -> list[Phase]:
-    """Every forward problem that has a part in an input gradient."""
+def _phases(problem: Problem, region: tuple[tuple[int, int], ...], out_dtype: np.dtype[Any]) -> Iterator[Phase]:
+    """Every forward problem that has a part in a region of the padded gradient."""
     per_group = problem.channels[1] // problem.groups
-    folded = any(folds(problem, axis) for axis in range(problem.ndim))
-    found = []
-    for axes in product(*(list(_along(problem, axis)) for axis in range(problem.ndim))):
+    for axes in product(*(list(_along(problem, axis, *ends)) for axis, ends in enumerate(region))):
         taps, samples, targets, pads, dilations, counts, results = zip(*axes, strict=True)
         widths = tuple(len(range(*cut.indices(k))) for cut, k in zip(taps, problem.kernel_spatial, strict=True))
         forward = replace(
@@ -85,17 +136,11 @@ def phases_of(problem: Problem) -> list[Phase]:
             kernel_shape=(*((problem.channels[0], per_group) if problem.is_layer else ()), *widths),
             out_shape=(*lead(problem, problem.channels[0]), *results),
             x_dtype=problem.out_dtype,
-            out_dtype=problem.sum_dtype if folded else problem.x_dtype,
+            out_dtype=out_dtype,
             pads=pads,
             boundary=(Boundary.CONSTANT,) * problem.ndim,
             fill_value=0,
             stride=(1,) * problem.ndim,
             dilation=dilations,
         )
-        found.append(Phase(forward, taps, samples, targets))
-    return found
-
-
-def lead(problem: Problem, channels: int) -> tuple[int, ...]:
-    """Batch axes, and the channel axis of a layer: what stands before the spatial axes."""
-    return (*problem.batch, channels) if problem.is_layer else problem.batch
+        yield Phase(forward, taps, samples, targets)

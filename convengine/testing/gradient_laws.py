@@ -69,7 +69,9 @@ class GradientLaws(Examination):
                 text = f"{name}: the change along a step of {what}, and <gradient, step>,"
                 self.require_near(text, np.array([difference]), np.array([allowed]))
 
-    @pytest.mark.parametrize("size", ["layer", "layer-last", "wide-kernel"])  # a plain filter takes long for more
+    @pytest.mark.parametrize(
+        "size", ["layer", "blocks", "layer-last", "wide-kernel"]
+    )  # a plain filter takes long for more
     def test_workers_change_no_bit_of_a_gradient(self, size: str) -> None:
         """1, 2, 3 and 5 workers."""
         for case in self._three(subjects.large()[size])[1:]:

@@ -69,6 +69,7 @@ def large() -> dict[str, Case]:
         ("signal", "corr1d", n((50_000,), f4), n((31,), f4), {"mode": "full", "boundary": "edge"}),
         ("volume", "corr3d", n((24, 40, 70), f8), n((3, 3, 3), f8), {"mode": "same", "boundary": "wrap"}),
         ("layer", "corr2d", n((6, 64, 130), f4), n((8, 3, 3, 3), f4), layer),
+        ("blocks", "corr2d", n((16, 30, 41), f4), n((32, 16, 3, 3), f4), {"padding": 1, "bias": n((32,), f4)}),
         ("layer-last", "conv2d", n((40, 70, 4), f8), n((3, 3, 4, 6), f8), last),
         ("photograph", "corr2d", n((160, 210, 3), "uint8", 255), n((3, 3), f4), sharp),
         ("stepped", "corr2d", n((120, 700), f4), n((3, 4), f4), steps),
