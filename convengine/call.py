@@ -122,6 +122,8 @@ def _overlaps(out: Any, x: Any) -> bool:
 
 def _overlaps_itself(out: np.ndarray[Any, Any]) -> bool:
     """Whether a step along one axis may meet what the axes of smaller steps reach."""
+    if not out.size:  # NumPy gives an empty array steps of 0
+        return False
     reach = out.itemsize
     for step, size in sorted((abs(step), size) for step, size in zip(out.strides, out.shape, strict=True) if size > 1):
         if step < reach:

@@ -210,6 +210,9 @@ class Problem:
 class KernelFacts:
     """What the values of a kernel allow; hashable, computed once per kernel content.
 
+    The numbers are bounds; for integers they are exact. Those of floats are rounded up to powers of two, so that kernels
+    much alike, as in the steps of a training, share their choice.
+
     Attributes
     ----------
     rank : int
@@ -225,7 +228,7 @@ class KernelFacts:
     finite, nonnegative : bool
         Whether all values are so.
     smallest : float
-        Smallest absolute value of a tap; SciPy's ndimage drops taps up to 2.2e-16.
+        Smallest absolute value of a tap, where it is below SMALL; SciPy's ndimage drops taps up to 2.2e-16.
     """
 
     rank: int
@@ -260,6 +263,8 @@ class KernelFacts:
                 scale = float(wide.max(initial=0.0)) or 1.0
                 norm = scale * float(np.sqrt(np.square(wide / scale).sum(axis=1)).max(initial=0.0))
             smallest = float(wide.min()) if wide.size else 0.0
+            abs_sum, norm = _power_above(abs_sum), _power_above(norm)
+            smallest = min(smallest, SMALL)
         return cls(
             rank=_rank(kernel) if finite and kernel.ndim == ndim else 0,
             symmetry=tuple(_symmetry(kernel, axis - ndim) for axis in range(ndim)),
@@ -272,6 +277,15 @@ class KernelFacts:
         )
 
 
+def _power_above(value: float) -> float:
+    """The least power of two that is not below a number; the number itself if it is 0 or not finite."""
+    if not 0 < value < math.inf:
+        return value
+    exponent = math.ceil(math.log2(value))
+    return math.inf if exponent > 1023 else math.ldexp(1.0, exponent)
+
+
+SMALL = 1e-12  # no method minds taps of this size and more
 RANK_LIMIT = 256  # a wider kernel's SVD would cost more than it could tell
 
 

@@ -108,7 +108,7 @@ def problems() -> tuple[tuple[Case, Reading, Reference], ...]:
 
 
 def reading_of(name: str, x: Any, kernel: Any, memory: str = "cuda:0", **keywords: Any) -> Reading:
-    ndim, flip = OPERATIONS[name]
+    ndim, flip, _ = OPERATIONS[name]
     return read(ndim, flip, read_array(x, "x"), kernel, **(DEFAULTS | keywords), out=None, memory=memory)
 
 

@@ -1,5 +1,6 @@
 """The documentation: its examples run, its tables tell the truth, its reference is complete. Without Sphinx."""
 
+import ast
 import csv
 import doctest
 import importlib
@@ -26,7 +27,12 @@ from convengine.testing.runner import run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts}
+PAGES = {
+    path.relative_to(DOCS).as_posix(): path
+    for path in sorted(DOCS.rglob("*.md"))
+    if not {"_build", "auto_tutorial"} & set(path.parts)
+}
+TUTORIAL = sorted((DOCS / "tutorial").glob("*.py"))  # sphinx-gallery makes pages of them, in auto_tutorial
 FENCE = re.compile(r"^```.*$", re.MULTILINE)
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -75,6 +81,8 @@ def command_lines() -> Iterator[str]:
     for page in PAGES:
         for code in blocks(text_of(page), "sh"):
             yield from (line for line in code.splitlines() if line.startswith("convengine "))
+    for program in TUTORIAL:
+        yield from re.findall(r"^# +(convengine .+)$", program.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", sorted(set(command_lines()) - {"convengine demo"}))  # test_cli runs the demonstration
@@ -97,6 +105,34 @@ def test_a_command_line_on_a_page_runs(line: str, tmp_path: Path, monkeypatch: p
 def test_the_two_commands_are_those_of_the_readme() -> None:
     readme = "".join(blocks((ROOT / "README.md").read_text(encoding="utf-8"), "sh"))
     assert "".join(blocks(text_of("index.md"), "sh")).splitlines() == readme.splitlines()[:2]
+
+
+# ---- the tutorial, which the documentation's build runs
+
+
+@pytest.mark.parametrize("program", TUTORIAL, ids=lambda program: program.stem)
+def test_a_program_of_the_tutorial_compiles_and_checks_what_it_says(program: Path) -> None:
+    tree = ast.parse(program.read_text(encoding="utf-8"), str(program))
+    compile(tree, str(program), "exec")
+    checks = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert len(checks) >= 3, "an assert should stand beside each figure of the text"
+
+
+def test_the_tutorial_is_numbered_without_gaps_and_all_of_it_is_run() -> None:
+    assert TUTORIAL
+    settings = (DOCS / "conf.py").read_text(encoding="utf-8")
+    gallery = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse(settings).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "sphinx_gallery_conf"
+    )
+    assert gallery["within_subsection_order"] == "FileNameSortKey"
+    for number, program in enumerate(TUTORIAL, start=1):
+        assert re.match(rf"{number}_[a-z_]+\.py$", program.name)
+        assert re.search(gallery["filename_pattern"], str(program))  # or it would be shown, and not run
+        heading = str(ast.get_docstring(ast.parse(program.read_text(encoding="utf-8")))).splitlines()[0]
+        assert heading.startswith(f"{number}. ")
+    assert f"{gallery['gallery_dirs']}/index" in text_of("index.md")
 
 
 # ---- borders

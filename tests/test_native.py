@@ -28,6 +28,13 @@ from convengine.native import cpu, pool
 # Python 3.12 and later warn of any fork beside threads; that it is safe with the pool's is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .*is multi-threaded:DeprecationWarning")
 
+
+@pytest.fixture(autouse=True)
+def _alone() -> None:
+    if "jax" in sys.modules:  # whose threads no fork survives, and whose memory comes and goes
+        pytest.skip("JAX is loaded in this process; run this file by itself")
+
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or limits memory as Linux does")
 plain_memory = pytest.mark.skipif(
     sys.platform == "linux" and "/libasan" in Path("/proc/self/maps").read_text(),
