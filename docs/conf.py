@@ -6,10 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_sphinx"))
+os.environ.setdefault("CONVENGINE_BACKEND", "cython,fft,scipy")  # pages come out alike, whatever else is installed
 
 import border_rules
 import command_help
 
+# Compiled; imported before autodoc comes, which would put the stub file in its place.
+import convengine.native.pool  # noqa: F401
 from convengine import __version__
 
 project = "convengine"
@@ -22,21 +25,35 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
     "myst_parser",
+    "sphinx_gallery.gen_gallery",
     # in _sphinx
     "mathml",
     "plain_docstrings",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "tutorial"]  # the gallery makes pages of the tutorial's programs, in auto_tutorial
 
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_substitutions = {"border_rules": border_rules.markdown(), "command_help": command_help.markdown()}
 myst_heading_anchors = 3
 
 autosummary_generate = True
-autodoc_mock_imports = [name for name in ("hypothesis", "pytest") if find_spec(name) is None]  # read, not run
+autodoc_mock_imports = [name for name in ("hypothesis", "pytest", "torch") if find_spec(name) is None]  # read, not run
 autodoc_typehints = "none"  # the docstrings say types in words, with shapes and units
 numpydoc_show_class_members = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "tutorial",
+    "gallery_dirs": "auto_tutorial",
+    "filename_pattern": r"[\\/]\d_\w+\.py$",  # all are run
+    "within_subsection_order": "FileNameSortKey",
+    "capture_repr": (),  # a page shows what its program prints
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "notebook_extensions": set(),
+    "show_signature": False,
+    "write_computation_times": False,
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"convengine {__version__}"
