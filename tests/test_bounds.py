@@ -78,10 +78,10 @@ def summed(case):
     padded = pad(q.x, q.pads, q.boundary, q.fill)
     bias = np.zeros(len(q.kernel)) if q.bias is None else q.bias
     with np.errstate(all="ignore"):
-        weights = q.kernel.astype(oracle._promote(q, q.dtype)) if q.weak else q.kernel
+        weights = q.kernel.astype(oracle.promote(q, q.dtype)) if q.weak else q.kernel
         y = oracle._correlate(q, padded.astype(total), weights.astype(total))
         y = y + oracle._column(bias.astype(total), y.ndim)
-    return oracle._final(q.restore(y), result, q.overflow)
+    return oracle.final(q.restore(y), result, q.overflow)
 
 
 @pytest.mark.parametrize("case", cases.covering_cases(), ids=lambda case: case.id)
