@@ -125,7 +125,7 @@ def _prepare(name: str, first: Any, second: Any, keywords: dict[str, Any], out: 
         options,
         explicit=explicit,
         flipped=tuple(range(rank - ndim, rank)) if flip else (),
-        conjugated=reading.problem.kernel_dtype.kind == "c" and not keywords["conjugate"],
+        conjugated="c" in (first.dtype.kind, reading.kernel.dtype.kind) and not keywords["conjugate"],
     )
 
 

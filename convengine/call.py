@@ -1,6 +1,7 @@
 """One call, ready to run: a reading of the arguments with its prepared filter, integer limits, and where results go."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = ["Call"]
 
 INT64_MAX = 2**63 - 1
 LOW = np.uint64(2**32 - 1)
+CHUNK = 1 << 16  # samples whose magnitudes are added up at once: they stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Call:
     gradients.
     """
 
-    reading: Reading
+    reading: Reading  # its kernel is the prepared copy, so that a kept call keeps nothing of the user's alive
     prepared: Prepared | None  # None where there is nothing to sum: no input channels, or no samples in a gradient
     identity: bool  # x and out lie in canonical order as they are
     integer_limits: tuple[tuple[int, int], ...]  # (sum |k|, |bias|) per output channel where dtypes prove nothing
@@ -64,12 +66,13 @@ class Call:
             range(len(reading.out_axes))
         )
         limits, most = _integer_limits(problem, reading, explicit)
-        return cls(reading, prepared, identity, limits, most, flipped, conjugated)
+        held = prepared.kernel if prepared else np.empty(0, reading.kernel.dtype)
+        return cls(replace(reading, kernel=held), prepared, identity, limits, most, flipped, conjugated)
 
     @property
     def nbytes(self) -> int:
         """Bytes that keeping this call holds."""
-        return select.ENTRY_BYTES + self.reading.kernel.nbytes + (self.prepared.nbytes if self.prepared else 0)
+        return select.ENTRY_BYTES + (self.prepared.nbytes if self.prepared else 0)
 
     def run(self, x: Any, out: Any) -> Any:
         """Filter x, as the user holds it, into out or a new array."""
@@ -170,13 +173,15 @@ def _integer_limits(problem: Problem, reading: Reading, explicit: bool) -> tuple
     """(sum |k|, |bias|) per result channel, and what they may reach; none where dtypes and kernel prove it already."""
     if not problem.is_integer:
         return (), 0
-    bias = reading.bias
+    bias, largest = reading.bias, largest_magnitude(problem.samples_dtype)
     # The default int32 follows from dtypes and taps; a bias may pass it, and never silently.
     most = INT64_MAX if explicit or bias is None else int(np.iinfo(problem.out_dtype).max)
+    if bias is None and largest * largest_magnitude(reading.kernel.dtype) * problem.terms <= most:
+        return (), most
     sums = _magnitude_sums(problem, reading.kernel)
     biases = [0] * len(sums) if bias is None else [abs(value) for value in bias.tolist()]
     limits = tuple(set(zip(sums, biases, strict=True)))
-    reach = max((largest_magnitude(problem.samples_dtype) * taps + extra for taps, extra in limits), default=0)
+    reach = max((largest * taps + extra for taps, extra in limits), default=0)
     return (limits, most) if reach > most else ((), most)
 
 
@@ -186,21 +191,27 @@ def _magnitude_sums(problem: Problem, weights: np.ndarray[Any, Any]) -> list[int
     copies = 1
     match problem.op:
         case "forward":
-            laid = weights.reshape(c_out, *weights.shape[problem.is_layer :])
-            kept: tuple[int, ...] = (0,)
+            channels = weights.reshape(c_out, *weights.shape[problem.is_layer :])
         case "grad_input":  # all taps may meet at a sample, and at each of its copies in the border
-            laid = weights.reshape(groups, c_out // groups, c_in // groups, *problem.kernel_spatial)
-            kept = (0, 2)
+            apart = weights.reshape(groups, c_out // groups, c_in // groups, *problem.kernel_spatial)
+            channels = apart.swapaxes(1, 2).reshape(c_in, c_out // groups, *problem.kernel_spatial)
             for axis, (n, pair) in enumerate(zip(problem.spatial, problem.pads, strict=True)):
                 copies *= most_copies(problem.boundary[axis], n, *pair)
         case "grad_kernel":
-            laid = weights.reshape(*problem.batch, c_out, *problem.out_spatial)
-            kept = (len(problem.batch),)
-    summed = tuple(axis for axis in range(laid.ndim) if axis not in kept)
-    # |int64's least| is itself, and 2**63 as uint64; halves of 32 bits add up without overflow.
-    magnitudes = laid.astype(np.uint64) if laid.dtype.kind in "bu" else np.abs(laid.astype(np.int64)).view(np.uint64)
-    low, high = (half.sum(axis=summed).ravel().tolist() for half in (magnitudes & LOW, magnitudes >> np.uint64(32)))
-    return [copies * (a + (b << 32)) for a, b in zip(low, high, strict=True)]
+            batch = problem.batch
+            channels = np.moveaxis(weights.reshape(*batch, c_out, *problem.out_spatial), len(batch), 0)
+    return [copies * _magnitude_sum(channel) for channel in channels]
+
+
+def _magnitude_sum(weights: np.ndarray[Any, Any]) -> int:
+    """Sum of |weights|, exactly, piece by piece: out's gradient may be as large as x."""
+    total, unsigned = 0, weights.dtype.kind in "bu"
+    pieces: Iterable[Any] = np.nditer(weights, flags=["external_loop", "buffered", "zerosize_ok"], buffersize=CHUNK)
+    for piece in pieces:
+        # |int64's least| is itself, and 2**63 as uint64; halves of 32 bits add up without overflow.
+        magnitudes = piece.astype(np.uint64) if unsigned else np.abs(piece.astype(np.int64)).view(np.uint64)
+        total += int((magnitudes & LOW).sum()) + (int((magnitudes >> np.uint64(32)).sum()) << 32)
+    return total
 
 
 def _one_channel(problem: Problem) -> Problem:

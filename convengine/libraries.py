@@ -4,7 +4,6 @@ A module is loaded when the first array of its library arrives. It stands above 
 found by name, as a backend is.
 """
 
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +19,7 @@ ADAPTERS = {
 
 
 _found: dict[type, str] = {}  # by class; a class of no such library has the empty name
+_loaded: dict[str, Any] = {}  # by name; in sys.modules stand modules, too, that another thread has not finished
 
 
 def _adapter_of(kind: type) -> str:
@@ -34,5 +34,7 @@ def adapter(*values: Any) -> Any:
     """Return the module for the first value that is an array of another library; None if none is."""
     for value in values:
         if found := _adapter_of(type(value)):
-            return sys.modules.get(found) or import_module(found)  # what is loaded, torch.compile can follow
+            if found not in _loaded:  # what is, torch.compile can follow
+                _loaded[found] = import_module(found)
+            return _loaded[found]
     return None

@@ -254,9 +254,8 @@ def explain(
         warn_channels(ndim, like, kernel, said, stacklevel=3)
     call, _ = find(op, like, kernel, said, None, options)
     if call.prepared is None:
-        return Explanation(
-            call.reading.problem, (Row("", "", None, "there is nothing to sum: the bias is the result"),)
-        )
+        result = "the gradient is zero" if op in GRADIENTS else "the bias is the result"
+        return Explanation(call.reading.problem, (Row("", "", None, f"there is nothing to sum: {result}"),))
     prepared = call.prepared
     decision = select.decide(prepared.decision.problem, prepared.facts, options)
     declined = {(name, method): reason for name, method, reason in prepared.declined}

@@ -210,8 +210,8 @@ class Problem:
 class KernelFacts:
     """What the values of a kernel allow; hashable, computed once per kernel content.
 
-    The numbers are bounds; for integers they are exact. Those of floats are rounded up to powers of two, so that kernels
-    much alike, as in the steps of a training, share their choice.
+    The numbers are bounds; for integers they are exact. Those of floats are rounded up to powers of two, so that
+    kernels much alike, as in the steps of a training, share their choice.
 
     Attributes
     ----------
@@ -281,7 +281,8 @@ def _power_above(value: float) -> float:
     """The least power of two that is not below a number; the number itself if it is 0 or not finite."""
     if not 0 < value < math.inf:
         return value
-    exponent = math.ceil(math.log2(value))
+    part, exponent = math.frexp(value)  # part * 2**exponent, 1/2 <= part < 1; a logarithm would round
+    exponent -= part == 0.5
     return math.inf if exponent > 1023 else math.ldexp(1.0, exponent)
 
 

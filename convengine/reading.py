@@ -34,7 +34,7 @@ class Reading:
     """What the arguments mean: the problem, the canonical kernel and bias, and how x and out lie to it."""
 
     problem: Problem
-    kernel: np.ndarray[Any, Any]  # canonical, flipped and conjugated as asked, C-contiguous
+    kernel: np.ndarray[Any, Any]  # canonical, flipped and conjugated as asked; of any strides
     bias: np.ndarray[Any, Any] | None  # (C_out,), or (1,) for a filter, in the sum's dtype
     x_axes: tuple[int, ...]  # x.transpose(x_axes) is canonical
     out_axes: tuple[int, ...]  # out.transpose(out_axes) is canonical
@@ -399,7 +399,7 @@ def read(
     )
     back = sorted(range(len(out_axes)), key=out_axes.__getitem__)
     user_shape = tuple(out_shape[axis] for axis in back)
-    return Reading(problem, np.ascontiguousarray(kernel), added, x_axes, out_axes, user_shape, kernel_axes)
+    return Reading(problem, kernel, added, x_axes, out_axes, user_shape, kernel_axes)
 
 
 def _layer_axes(

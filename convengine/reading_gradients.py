@@ -1,5 +1,6 @@
 """Reads the arguments of a gradient into a Problem: as its forward operation's, what is not at hand made up."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +31,7 @@ def read_grad_input(
     ndim: int, flip: bool, dy: Any, kernel: Any, *, x_shape: Any, out: Any, memory: str, **given: Any
 ) -> Reading:
     """Read the gradient of x; `x_axes` of the reading are dy's, `out_axes` and `out_shape` x's."""
-    x = Like(read_shape(x_shape, "x_shape"), dy.dtype, memory)
+    x = Like(_shape(x_shape, "x_shape"), dy.dtype, memory)
     # Neither the fill value nor the bias has a part in it, whatever they were in the forward operation.
     keywords = given | {"fill_value": 0, "bias": None}
     forward = read(ndim, flip, x, kernel, **keywords, out=out, memory=memory)
@@ -55,10 +56,11 @@ def read_grad_kernel(
     memory: str,
     **given: Any,
 ) -> Reading:
-    """Read the gradient of the kernel; the reading's `kernel` is dy in canonical order, conjugated, not copied."""
-    dy, shape = read_array(dy, "dy"), read_shape(kernel_shape, "kernel_shape")
+    """Read the gradient of the kernel; the reading's `kernel` is dy in canonical order, a copy only to conjugate it."""
+    dy, shape = read_array(dy, "dy"), _shape(kernel_shape, "kernel_shape")
     keywords = given | {"bias": None}
-    forward = read(ndim, flip, x, np.zeros(shape, dy.dtype), **keywords, out=out, memory=memory)
+    kernel = np.broadcast_to(np.zeros((), dy.dtype), shape)  # takes no memory
+    forward = read(ndim, flip, x, kernel, **keywords, out=out, memory=memory)
     problem = forward.problem
     result = _result(problem, keywords["dtype"] is not None or out is not None)
     _require_shape(dy, forward.out_shape, f"x of shape {x.shape} and a kernel of shape {shape}")
@@ -72,6 +74,14 @@ def read_grad_kernel(
 def _result(problem: Problem, explicit: bool) -> np.dtype[Any]:
     """The forward result's dtype, int64 for integers: how many terms meet depends on more than dtypes and taps."""
     return np.dtype(np.int64) if problem.is_integer and not explicit else problem.out_dtype
+
+
+def _shape(value: Any, name: str) -> tuple[int, ...]:
+    """Read the shape of what is computed, which must be one that an array can have."""
+    shape = read_shape(value, name)
+    if math.prod(max(size, 1) for size in shape) >= 2**62 // 16:
+        raise InvalidProblem(f"{name} {shape} is larger than any memory")
+    return shape
 
 
 def _require_shape(dy: Any, needed: tuple[int, ...], of: str) -> None:

@@ -636,6 +636,20 @@ def test_layers_of_torch():
     assert repr(analysis.receptive_field(net)) == repr(analysis.receptive_field(ours))
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_padding_in_words_of_torch(padding):
+    """By the gradient of one result, as for layers of nn."""
+    torch = pytest.importorskip("torch", reason="reads layers of torch")
+    layer = torch.nn.Conv1d(1, 1, 4, dilation=3, padding=padding, padding_mode="circular", bias=False)
+    torch.nn.init.ones_(layer.weight)
+    x = torch.zeros(1, 1, 13, requires_grad=True)
+    y = layer(x)
+    field = analysis.receptive_field([layer])
+    for place in range(y.shape[-1]):
+        (seen,) = torch.autograd.grad(y[0, 0, place], x, retain_graph=True)
+        np.testing.assert_array_equal(field.samples(place, 13)[0], np.flatnonzero(seen[0, 0].numpy()))
+
+
 @pytest.mark.parametrize(
     ("layers", "text"),
     [

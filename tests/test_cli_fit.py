@@ -142,6 +142,8 @@ def test_what_the_picture_does_not_determine_is_told():
         ("grey.png edges.tif --kernel-size 1x2 --method gradient --lr 1 --epochs 900", "lr=1 is too large for this x"),
         ("grey.png edges.tif --kernel-size 1x2 --save k.png", "k.png: a kernel is saved as .npy"),
         ("grey.png edges.tif --kernel-size 1x2 --save no/k.npy", "there is no folder"),
+        ("nan.npy grey.png --kernel-size 1x2 --save nan.npy", "nan.npy: is an input itself; save the kernel to"),
+        ("grey.png nan.npy --kernel-size 1x2 --save ./nan.npy", "nan.npy: is an input itself"),
         ("grey.png edges.tif --kernel-size 1x2 --channel-axis 0", "--channel-axis is for .npy files"),
         ("grey.png pages.tif --kernel-size 1x2", "pages.tif: has 2 pages; needed is one picture"),
         ("nan.npy nan.npy --kernel-size 1x1", "x must hold finite numbers to learn from; got nan at (0, 0)"),

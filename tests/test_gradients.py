@@ -1,6 +1,12 @@
 """The gradients as the public functions give them: keywords, dtypes, errors, out, choice; the contract has numbers."""
 
+import gc
 import inspect
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -157,6 +163,15 @@ def test_copies_in_the_border_count_in_the_integer_bound():
         ce.corr1d_grad_input([2**60] * 12, [1], 3, **how)
 
 
+def test_the_integer_bound_counts_every_channel_by_itself():
+    dy = np.array([[[2**40, -5]], [[-(2**41), 1]]])  # images, outputs, samples
+    with pytest.raises(OverflowError, match=f"sum of .dy. up to {2**40 + 2**41 + 6},"):
+        ce.corr1d_grad_kernel(np.full((2, 1, 2), 2**60), dy, (1, 1, 1))
+    kernel = np.array([[[2**40, 1]], [[2**40, 2]]])  # outputs, inputs, taps
+    with pytest.raises(OverflowError, match=f"sum of .kernel. up to {2**41 + 3},"):
+        ce.corr1d_grad_input(np.full((2, 1), 2**60), kernel, (1, 2))
+
+
 # ---- complex numbers
 
 
@@ -169,6 +184,11 @@ def test_complex_gradients_are_the_conjugate_transpose():
         dx, dk = ce.conv2d_grad_input(dy, k, x.shape, **how), ce.conv2d_grad_kernel(x, dy, k.shape, **how)
         assert np.vdot(dx, x).real == pytest.approx(np.vdot(dy, y).real, rel=1e-12)
         assert np.vdot(dk, k).real == pytest.approx(np.vdot(dy, y).real, rel=1e-12)
+
+
+def test_real_operands_give_no_negative_zeros():
+    got = ce.corr1d_grad_kernel([1.0, 2.0, 3.0], [1.0, 2.0], 2, dtype=np.complex64)
+    assert not np.signbit(got.imag).any()
 
 
 # ---- NaN and infinity
@@ -205,6 +225,65 @@ def test_a_flipped_gradient_is_written_to_any_out():
     assert np.array_equal(out, wanted)
 
 
+@pytest.mark.parametrize("shape", [(0, 9), (9, 0)])
+def test_an_empty_out(shape):
+    out = np.empty(shape)  # NumPy gives it steps of 0
+    assert ce.corr1d_grad_input(np.ones((shape[0], shape[1] + 2)), np.ones(3), shape, mode="full", out=out) is out
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int32", "int64"])
+def test_the_kernels_gradient_copies_neither_operand(dtype):
+    x, dy = np.ones((1024, 1030), dtype), np.ones((1022, 1028), dtype)
+    ce.corr2d_grad_kernel(x, dy, (3, 3), backend="cython")  # loads what there is to load
+    tracemalloc.start()
+    try:
+        ce.corr2d_grad_kernel(x[::-1], dy[:, ::-1], (3, 3), backend="cython")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < dy.size * 2  # bytes; a piece whose magnitudes are added up has 65536 samples
+
+
+@pytest.mark.parametrize("backend", ["cython", "fft", "scipy"])
+def test_what_is_kept_keeps_no_operand_alive(backend):
+    everything = np.ones((100, 3, 3))
+    x, kernel, dy = np.ones((20, 20)), everything[0], np.ones((18, 18))
+    operands = [weakref.ref(operand) for operand in (everything, x, dy)]
+    for _ in range(2):
+        ce.corr2d(x, kernel, backend=backend)
+        ce.corr2d_grad_input(dy, kernel, (20, 20), backend=backend)
+        ce.corr2d_grad_kernel(x, dy, (3, 3), backend=backend)
+    del everything, x, kernel, dy
+    gc.collect()
+    assert [operand() for operand in operands] == [None] * 3
+
+
+LIMITED = """
+    import resource
+    import numpy as np
+    import convengine as ce
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    for shape, keywords in (((50000, 50000), {}), ((30000, 30000, 1, 1), {"channel_axis": -1})):
+        try:
+            ce.conv2d_grad_kernel(np.ones((5, 5, 1)[: len(shape)]), np.ones((1, 1)), shape, **keywords)
+        except ce.InvalidProblem as error:
+            print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_a_kernel_too_large_for_x_takes_no_memory():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(LIMITED)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert [line.partition(";")[0] for line in done.stdout.splitlines()] == [
+        "mode='valid' needs the kernel to fit inside x"
+    ] * 2
+
+
 # ---- errors
 
 
@@ -219,6 +298,14 @@ def test_a_flipped_gradient_is_written_to_any_out():
         (lambda: ce.corr2d_grad_input(np.ones((1, 1)), K, (2, 11)), "needs the kernel to fit inside x"),
         (lambda: ce.corr2d_grad_input(np.ones((1, 1)), K, (9, -1)), "x_shape must be at least 0; got -1"),
         (lambda: ce.corr2d_grad_kernel(X[0], np.ones((7, 8)), (3, 0)), "at least one tap"),
+        (
+            lambda: ce.corr2d_grad_kernel(X[0], np.ones((7, 8)), (10**9, 10**9)),
+            r"kernel_shape \(1000000000, 1000000000\) is larger than any memory",
+        ),
+        (
+            lambda: ce.corr1d_grad_input(np.ones(1), np.ones(1), 10**30, stride=10**30),
+            "x_shape .* larger than any memory",
+        ),
         (lambda: ce.corr2d_grad_kernel(X[0], np.ones((7, 8)), "34"), "kernel_shape must hold integers; got '34'"),
         (lambda: ce.corr2d_grad_input(np.ma.ones((7, 8)), K, (9, 11)), "dy is a masked array"),
         (lambda: ce.corr2d_grad_kernel(X[0], np.ma.ones((7, 8)), (3, 4)), "dy is a masked array"),
@@ -269,6 +356,8 @@ def test_explain_covers_gradients():
         assert op.partition("_")[2] in repr(explanation)
     with pytest.raises(TypeError, match="x_shape"):
         ce.explain(dy, K, op="corr2d_grad_input")
+    nothing = ce.explain(np.ones((0, 9)), np.ones((0, 7)), op="corr1d_grad_kernel", kernel_shape=3)
+    assert "the gradient is zero" in repr(nothing)
 
 
 def test_a_gradient_is_not_remembered_with_its_data():

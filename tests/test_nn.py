@@ -165,6 +165,23 @@ def test_weights_that_were_set_are_not_drawn_again():
     assert_array_equal(kept, [[[[0, -2]]]])
 
 
+@pytest.mark.parametrize(
+    ("make", "too_small", "right"),
+    [
+        (lambda: nn.Conv2D(4, 5, rng=0), (28, 28, 1), (1, 28, 28)),  # channels last, by mistake
+        (lambda: nn.Conv2D(4, (3, 2), stride=2, padding=((1, 0), 0), dilation=2, rng=0), (2, 3, 9), (3, 4, 3)),
+        (lambda: nn.ConvTranspose1D(4, 3, padding=3, rng=0), (2, 4), (3, 5)),
+    ],
+)
+def test_a_first_x_that_does_not_fit_has_no_say_in_the_channels(make, too_small, right):
+    layer, other = make(), make()
+    with pytest.raises(ce.InvalidProblem, match=r"x.*; in Conv"):
+        layer(np.zeros(too_small))
+    assert layer.in_channels is None
+    x = np.ones(right, np.float32)
+    assert_array_equal(layer(x), other(x))
+
+
 # State
 
 
@@ -239,6 +256,59 @@ def test_a_damaged_archive_is_refused(tmp_path):
     (tmp_path / "net.npz").write_bytes(content)
     with pytest.raises(ce.InvalidProblem, match=r"must be an \.npz file of named arrays"):
         net.load(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize("write", ["save", "savez_compressed"])
+def test_every_damage_to_an_archive_is_told_as_such_and_changes_nothing(tmp_path, write):
+    net = network()
+    y = net(X)
+    path = tmp_path / "net.npz"
+    state = {name: array + 1 for name, array in net.state_dict().items()}
+    if write == "save":
+        net.load_state_dict(state)
+        net.save(path)
+    else:
+        np.savez_compressed(path, **state)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for number in range(300):
+        damaged = bytearray(whole)
+        if number % 2:
+            damaged = damaged[: rng.integers(len(whole))]
+        else:
+            damaged[rng.integers(len(whole))] ^= rng.integers(1, 256)
+        path.write_bytes(damaged)
+        net = network()
+        net(X)
+        try:
+            net.load(path)
+        except ce.InvalidProblem as error:
+            assert "net.npz must be an .npz file of named arrays" in str(error)
+            assert_array_equal(net(X), y)
+        else:  # what was damaged is not looked at, such as a date
+            for name, array in net.state_dict().items():
+                assert_array_equal(array, state[name])
+
+
+def test_a_file_that_is_not_there_is_the_systems_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        network().load(tmp_path / "none.npz")
+
+
+def test_a_state_may_be_the_weights_themselves():
+    net = nn.Sequential(*(nn.Linear(2, in_features=2, bias=False, rng=seed) for seed in (0, 1)))
+    first, second = net.state_dict().values()
+    net.load_state_dict({"0.weight": net[1].weight, "1.weight": net[0].weight})
+    assert_array_equal(net[0].weight, second)
+    assert_array_equal(net[1].weight, first)
+
+
+def test_values_past_the_layers_dtype_change_nothing_where_warnings_are_errors():
+    net = nn.Sequential(*(nn.Linear(1, in_features=1, bias=False, rng=seed) for seed in (0, 1)))
+    saved = net.state_dict()
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        net.load_state_dict({"0.weight": [[1.0]], "1.weight": [[1e300]]})
+    for name, array in net.state_dict().items():
+        assert_array_equal(array, saved[name])
 
 
 def test_a_state_that_does_not_fit_changes_nothing():
@@ -408,6 +478,22 @@ def test_average_pooling_of_integers_gives_floats():
     assert_array_equal(nn.AvgPool2D(2)(np.array([[[250, 251], [252, 254]]], np.uint8)), [[[251.75]]])
 
 
+def test_average_pooling_of_float16_is_rounded_once():
+    x = np.full((1, 8, 8), 2000, np.float16)  # whose sum is past float16
+    x[0, 0, 0] = 2016
+    pool = nn.AvgPool2D(8)
+    y = pool(x)
+    assert y.dtype == np.float16
+    assert_array_equal(y, [[[2000]]])  # 2000.25, where float16 has whole numbers
+    dx = pool.backward(np.full((1, 1, 1), 2.0**-18, np.float16))
+    assert dx.dtype == np.float16
+    assert_array_equal(dx, np.full((1, 8, 8), 2.0**-24))
+    four = nn.AvgPool2D(2, stride=1)
+    four(np.zeros((1, 3, 3), np.float16))
+    dx = four.backward(np.full((1, 2, 2), 2.0**-24, np.float16))
+    assert_array_equal(dx[0, 1, 1], 2.0**-24)  # of four shares, each too small for float16
+
+
 def test_linear_layers_within_the_bound():
     rng = np.random.default_rng(2)
     for _ in range(50):
@@ -500,6 +586,23 @@ def test_cross_entropy_does_not_overflow():
     assert loss == 0
     assert gradient.dtype == np.float32
     assert_array_equal(gradient, np.zeros((2, 2)))
+
+
+def test_cross_entropy_of_float16_sums_in_float32():
+    scores = np.zeros((1, 70_000), np.float16)  # 70 000 is past float16
+    loss, gradient = nn.softmax_cross_entropy(scores, [0])
+    assert abs(loss - np.log(70_000)) < 1e-5
+    assert gradient.dtype == np.float16
+    assert_array_equal(gradient[0, :2], np.array([-1 + 1 / 70_000, 1 / 70_000], np.float16))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_cross_entropy_of_scores_as_far_apart_as_can_be(label):
+    """Nothing warns: infinity is the loss of a share of zero."""
+    for scores in (np.array([[3e38, -3e38]], np.float32), np.array([[0, -np.inf]])):
+        loss, gradient = nn.softmax_cross_entropy(scores, [label])
+        assert loss == (np.inf if label else 0)
+        assert_array_equal(gradient, [[1, -1]] if label else [[0, 0]])
 
 
 def test_momentum_keeps_its_share_of_the_velocity():
@@ -648,6 +751,10 @@ def test_least_squares_tell_what_x_does_not_determine():
             r"lr=1000 is too large for this x: the loss is inf in epoch \d+; any up to 0.01",
         ),
         ({"epochs": 0}, "epochs needs a whole number >= 1; got 0"),
+        (
+            {"x": np.zeros(30_000), "y": np.zeros(20_001), "kernel_size": 10_000, "method": "lstsq"},
+            "at most 8192 unknowns; got 10000, whose triangle alone takes 763 MiB; give a smaller kernel_size",
+        ),
         ({"initial": [1, 2]}, r"initial must have the kernel's shape \(1, 2\); got \(2,\)"),
         ({"dtype": np.int32}, "dtype must be float32 or float64; got int32"),
         ({"x": np.full((6, 8), np.nan)}, r"x must hold finite numbers to learn from; got nan at \(0, 0\)"),

@@ -210,6 +210,39 @@ def test_rounded_down_products_are_declined():
         torch.backends.mkldnn.conv.fp32_precision = before
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+def test_a_fork_does_not_wait_for_the_threads_of_its_parent():
+    """Which it lacks; the same backend runs again once torch is told to do without threads."""
+    code = """
+import os, signal, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12 on: this process has threads
+import numpy as np
+import torch
+import convengine as ce
+torch.set_num_threads(2)
+x, kernel = np.ones((16, 64, 64), np.float32), np.ones((16, 16, 3, 3), np.float32)
+ask = lambda backend: ce.corr2d(x, kernel, padding=1, backend=backend, workers=2)
+wanted = ask("torch")
+if (child := os.fork()) == 0:
+    signal.alarm(60)  # no child that waits without end
+    try:
+        assert np.array_equal(ask(("torch", "cython")), wanted)
+        try:
+            ask("torch")
+            os._exit(2)
+        except ce.NoBackend as error:
+            assert "was forked from one that had loaded torch, whose 2 threads" in str(error), error
+        torch.set_num_threads(1)
+        assert np.array_equal(ask("torch"), wanted)
+        os._exit(0)
+    except BaseException as error:
+        print(error, file=sys.stderr)
+        os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def test_autocast_and_transforms_around_it_change_nothing():
     case = CASES["groups"]
     wanted = ce.corr2d(case.x, case.kernel, **case.keywords, backend="torch")

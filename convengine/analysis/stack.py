@@ -94,6 +94,11 @@ def _windows(value: Any, place: str) -> Iterator[Window]:
         said = {name: getattr(value, name) for name in NAMES[:-1] if hasattr(value, name)}
         if hasattr(value, "padding_mode"):  # PyTorch's word
             said["boundary"] = ELSEWHERE.get(value.padding_mode, ("", value.padding_mode))[1]
+        if said.get("padding") == "valid":  # and two more
+            said["padding"] = 0
+        elif said.get("padding") == "same":  # the odd sample behind
+            totals = [step * (size - 1) for step, size in zip(value.dilation, value.kernel_size, strict=True)]
+            said["padding"] = tuple((total // 2, total - total // 2) for total in totals)
         yield Window(**said, name=type(value).__name__)
     elif re.sub(r"[123]d$", "", type(value).__name__) in POINTWISE:
         return

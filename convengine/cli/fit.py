@@ -91,8 +91,8 @@ def fit(
     given = {name: value for name, value in descent.items() if value is not None}
     if given and method != "gradient":
         raise click.UsageError(f"--{', --'.join(given)} needs --method gradient")
-    if save is not None and check_target(save) is not NPY:
-        raise click.ClickException(f"{save}: a kernel is saved as .npy")
+    if save is not None:
+        _check_save(save, source, wanted)
     x, y = (_samples(path, len(kernel_size), max_pixels, channel_axis) for path in (source, wanted))
     how: dict[str, Any] = {"mode": mode or _mode(source, x, wanted, y, kernel_size), "boundary": boundary, "bias": bias}
     epochs = given.get("epochs", 10)
@@ -121,6 +121,14 @@ def fit(
         )
     else:
         _print(found, kernel, rms, bias)
+
+
+def _check_save(save: Path, *inputs: Path) -> None:
+    """Refuse a file that can't hold the kernel, or that the kernel must not replace."""
+    if check_target(save) is not NPY:
+        raise click.ClickException(f"{save}: a kernel is saved as .npy")
+    if save.exists() and any(path.exists() and save.samefile(path) for path in inputs):
+        raise click.ClickException(f"{save}: is an input itself; save the kernel to another file")
 
 
 def _samples(path: Path, ndim: int, max_pixels: int, channel_axis: int | str | None) -> np.ndarray[Any, Any]:

@@ -1,6 +1,7 @@
 """Convolutional layers: cross-correlation with learned kernels, in one, two or three dimensions."""
 
 from convengine import api, gradients
+from convengine.errors import InvalidProblem
 from convengine.nn.layer import Array
 from convengine.nn.windowed import Windowed
 
@@ -11,6 +12,16 @@ class Convolution(Windowed):
     """The layer in any dimension: y = corrNd(x, weight, bias=bias, ...)."""
 
     transposed = False
+
+    def _out_spatial(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        axes = zip(spatial, self.padding, self.dilation, self.kernel_size, self.stride, strict=True)
+        sizes = tuple((n + sum(pads) - d * (k - 1) - 1) // s + 1 for n, pads, d, k, s in axes)
+        if min(sizes) < 1:
+            raise InvalidProblem(
+                f"needed is an x that holds the kernel, dilated; got x {spatial}; in {self!r}; a layer with padding, or "
+                "a larger x, has results"
+            )
+        return sizes
 
     def _forward(self, x: Array) -> tuple[Array, Array]:
         weight, bias = self._learned(x)

@@ -14,10 +14,12 @@ from convengine.errors import InvalidProblem
 from convengine.filters.parameters import count, positive
 from convengine.nn.layer import Array, read_samples
 from convengine.reading import per_axis, read_boundary, read_pads
+from convengine.tables import bytes_text
 
 __all__ = ["Fit", "fit_kernel"]
 
 BLOCK = 1 << 22  # numbers of the design matrix that are held at a time: 32 MiB of float64
+MOST = 1 << 13  # unknowns of least squares: their triangle, of which QR needs several copies, then takes 512 MiB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +82,8 @@ def fit_kernel(
     kernel_size : int or sequence of int
         Its length is the number of spatial axes; an int stands for one per axis of x, which then has no others.
     method : {"gradient", "lstsq"}, optional
-        Gradient descent over all of x at each step, or least squares: exact up to rounding, and at once.
+        Gradient descent over all of x at each step, or least squares: exact up to rounding, and at once, for kernels of
+        up to some thousand taps.
     bias : bool, optional
         Whether a number is learned that is added to every result.
     mode, boundary, padding, center, stride, dilation : optional
@@ -107,7 +110,8 @@ def fit_kernel(
     Raises
     ------
     InvalidProblem
-        If the shapes do not fit, samples are not finite, or the descent diverges.
+        If the shapes do not fit, samples are not finite, the descent diverges, or least squares had more than 8192
+        unknowns.
 
     Notes
     -----
@@ -135,6 +139,11 @@ def fit_kernel(
             f"y must have shape {needed}, which x {x.shape} and a kernel {fit.shape} give; got {y.shape}"
         )
     if method == "lstsq":
+        if (unknowns := math.prod(fit.shape) + bool(bias)) > MOST:
+            raise InvalidProblem(
+                f"least squares takes at most {MOST} unknowns; got {unknowns}, whose triangle alone takes "
+                f"{bytes_text(8 * unknowns**2)}; give a smaller kernel_size, or method='gradient'"
+            )
         return _least_squares(x.astype(np.float64), y.astype(np.float64), fit, bias)
     if method != "gradient":
         raise InvalidProblem(f"method must be 'gradient' or 'lstsq'; got {method!r}")

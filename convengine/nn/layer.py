@@ -49,7 +49,7 @@ class Parameter:
         self.grad: Array | None = None
 
     def fitting(self, name: str, value: Any) -> Array:
-        """Return `value` as an array that this parameter can take, or raise InvalidProblem."""
+        """Return the values that this parameter would take on, a copy in its dtype, or raise InvalidProblem."""
         try:
             array = np.asarray(value)
         except (TypeError, ValueError, RuntimeError) as error:  # what other libraries raise from __array__
@@ -62,7 +62,7 @@ class Parameter:
         if not fits or not array.size:
             sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
             raise InvalidProblem(f"{name} must have shape ({sizes}); got {array.shape}")
-        return array
+        return np.array(array, self.dtype, order="C")
 
     def put(self, array: Array) -> None:
         """Take on the values of an array that is `fitting`."""

@@ -25,7 +25,7 @@ def softmax_cross_entropy(scores: Any, labels: Any) -> tuple[float, Array]:
     loss : float
         mean of -log(softmax(scores)[label]), in nats; log(K) where nothing is known.
     gradient : array (N, K)
-        Of the loss by the scores: what a network's `backward` takes.
+        Of the loss by the scores, in their dtype: what a network's `backward` takes.
 
     Raises
     ------
@@ -50,14 +50,15 @@ def softmax_cross_entropy(scores: Any, labels: Any) -> tuple[float, Array]:
         raise InvalidProblem(
             f"labels must be 0 .. {scores.shape[1] - 1}, one per column; got {labels.min()} .. {labels.max()}"
         )
-    if scores.dtype.kind != "f":
-        scores = scores.astype(np.float64)
+    floating = scores.dtype if scores.dtype.kind == "f" else np.dtype(np.float64)
+    scores = scores.astype(np.result_type(floating, np.float32), copy=False)  # float16 holds no sum of many classes
     rows = np.arange(len(labels))
-    shifted = scores - scores.max(axis=1, keepdims=True)  # so that exp can't overflow
+    with np.errstate(over="ignore"):  # scores that far apart: exp(-inf) is the share of the lower
+        shifted = scores - scores.max(axis=1, keepdims=True)  # so that exp can't overflow
     gradient = np.exp(shifted)
     total = gradient.sum(axis=1, keepdims=True)
     loss = np.mean(np.log(total[:, 0]) - shifted[rows, labels], dtype=np.float64)
     gradient /= total
     gradient[rows, labels] -= 1
     gradient /= len(labels)
-    return float(loss), gradient
+    return float(loss), gradient.astype(floating, copy=False)

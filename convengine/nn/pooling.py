@@ -118,7 +118,7 @@ class AvgPool2D(Pool2D):
 
     Notes
     -----
-    x is (C, H, W) or (N, C, H, W); integers give float64.
+    x is (C, H, W) or (N, C, H, W); integers give float64. float16 is summed in float32, and rounded once.
 
     Examples
     --------
@@ -136,11 +136,16 @@ class AvgPool2D(Pool2D):
 
     def _forward(self, x: Array) -> tuple[Array, Any]:
         self._out_spatial(x)
-        box = np.ones(self.kernel_size, x.dtype if x.dtype.kind == "f" else np.float64)
+        floating = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+        box = self._box(floating)
         total: Array = api.corr2d(x, box, **self._how)
-        return total / box.size, x.shape
+        return (total / box.size).astype(floating, copy=False), x.shape
 
     def _backward(self, dy: Array, kept: Any) -> Array:
-        box = np.ones(self.kernel_size, dy.dtype)
-        dx: Array = gradients.corr2d_grad_input(dy / box.size, box, kept, **self._how)
-        return dx
+        box = self._box(dy.dtype)
+        dx: Array = gradients.corr2d_grad_input(dy / np.array(box.size, box.dtype), box, kept, **self._how)
+        return dx.astype(dy.dtype, copy=False)
+
+    def _box(self, dtype: np.dtype[Any]) -> Array:
+        """Ones for a window, in no less than float32: the sum of a window of float16 may pass its largest number."""
+        return np.ones(self.kernel_size, np.result_type(dtype, np.float32))

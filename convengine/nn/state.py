@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -39,14 +38,17 @@ def read_state(path: str | PathLike[str]) -> dict[str, Array]:
     ------
     InvalidProblem
         If it is none, or damaged.
+    OSError
+        If there is no such file, or it may not be read.
     """
-    try:
-        with Path(path).open("rb") as file:  # which np.load leaves open where it fails
+    with Path(path).open("rb") as file:  # which np.load leaves open where it fails
+        try:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")
             return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidProblem(
-            f"{os.fspath(path)} must be an .npz file of named arrays, as save writes; {error}"
-        ) from error
+        except Exception as error:  # a damaged archive trips NumPy, zipfile and zlib in many ways
+            raise InvalidProblem(
+                f"{os.fspath(path)} must be an .npz file of named arrays, as save writes; it is none, or damaged: "
+                f"{str(error) or type(error).__name__}"
+            ) from error

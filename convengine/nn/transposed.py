@@ -26,7 +26,7 @@ class TransposedConvolution(Windowed):
             )
 
     def _out_spatial(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
-        """Sizes of the result: of what the convolution takes to `spatial`."""
+        # Of what the convolution takes to `spatial`.
         axes = zip(
             spatial, self.stride, self.padding, self.dilation, self.kernel_size, self.output_padding, strict=True
         )

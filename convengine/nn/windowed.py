@@ -1,5 +1,6 @@
 """What convolutional layers and their transposes share: channels, and how the windows lie."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,8 +82,12 @@ class Windowed(Weighted):
             "boundary": self.boundary,
         }
 
+    @abstractmethod
+    def _out_spatial(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        """Sizes of the result for such an x, or InvalidProblem if it is too small."""
+
     def _learned(self, x: Array) -> tuple[Array, Array | None]:
-        """Weight and bias for this x, or InvalidProblem if its channels don't fit."""
+        """Weight and bias for this x, or InvalidProblem if it doesn't fit; then it has no say in the channels."""
         if x.ndim not in (self.ndim + 1, self.ndim + 2):
             space = ", ".join(("D", "H", "W")[3 - self.ndim :])
             raise InvalidProblem(f"x must have shape (C, {space}) or (N, C, {space}); got {x.shape}; in {self!r}")
@@ -91,6 +96,7 @@ class Windowed(Weighted):
             known = self.in_channels if self.in_channels and self.in_channels % self.groups == 0 else None
             needed = known or f"a positive multiple of groups={self.groups}"
             raise InvalidProblem(f"x must have {needed} channels, channels first; got {x.shape}; in {self!r}")
+        self._out_spatial(x.shape[-self.ndim :])
         return self._settle(*((0, channels) if self.transposed else (1, channels // self.groups)))
 
     def __repr__(self) -> str:
