@@ -91,6 +91,8 @@ def test_attributes_say_how_the_windows_lie():
     up(np.zeros((6, 5), np.float32))
     assert (up.in_channels, up.weight.shape) == (6, (6, 2, 3))
     assert "kernel_size=(3,), in_channels=6, stride=(2,), groups=2, output_padding=(1,)" in repr(up)
+    dense = nn.Linear(2, in_features=3, bias=False, dtype=np.float64)
+    assert repr(dense) == "Linear(2, in_features=3, bias=False, dtype=float64)"
 
 
 def test_samples_of_other_dtypes_are_promoted_and_gradients_are_kept_in_the_layers():
@@ -344,7 +346,7 @@ def used():
         (lambda: used().backward(np.zeros((2, 4, 3, 4))), r"dy must have the shape \(2, 4, 3, 3\).*got \(2, 4, 3, 4\)"),
         (lambda: used()(np.zeros((1, 5, 5))), r"x must have 3 channels, channels first; got \(1, 5, 5\); in Conv2D\(4"),
         (lambda: used()(np.zeros((5, 5))), r"x must have shape \(C, H, W\) or \(N, C, H, W\); got \(5, 5\)"),
-        (lambda: used()(np.zeros((3, 2, 2))), r"needs the kernel to fit inside x; got kernel \(3, 3\) and x \(2, 2\)"),
+        (lambda: used()(np.zeros((3, 2, 2))), r"x, padded, must hold the kernel, dilated; got \(2, 2\); in Conv2D\(4"),
         (lambda: used()(np.zeros((3, 5, 5), complex)), "x must be real.*got complex128"),
         (lambda: used()(np.zeros((3, 5, 5), object)), "x has dtype object"),
         (lambda: nn.Conv1D(4, 3)(np.zeros((1, 2, 3, 4))), r"x must have shape \(C, W\) or \(N, C, W\)"),

@@ -17,10 +17,7 @@ class Convolution(Windowed):
         axes = zip(spatial, self.padding, self.dilation, self.kernel_size, self.stride, strict=True)
         sizes = tuple((n + sum(pads) - d * (k - 1) - 1) // s + 1 for n, pads, d, k, s in axes)
         if min(sizes) < 1:
-            raise InvalidProblem(
-                f"needed is an x that holds the kernel, dilated; got x {spatial}; in {self!r}; a layer with padding, or "
-                "a larger x, has results"
-            )
+            raise InvalidProblem(f"x, padded, must hold the kernel, dilated; got {spatial}; in {self!r}")
         return sizes
 
     def _forward(self, x: Array) -> tuple[Array, Array]:

@@ -83,6 +83,7 @@ class Linear(Weighted):
 
     def __repr__(self) -> str:
         more = "" if self._bias is not None else ", bias=False"
+        more += "" if self.dtype == np.float32 else f", dtype={self.dtype}"
         return f"Linear({self.out_features}, in_features={self.in_features}{more})"
 
 
