@@ -6,6 +6,8 @@ kernel into a filter. Three costs, three nouns: choosing (Plan), kernel work (Fi
 work (the call).
 """
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ __all__ = [
     "Solve",
     "direct_error",
     "finish",
+    "loaded_at_fork",
     "require_magnitude",
     "workers",
 ]
@@ -41,6 +44,16 @@ WORKERS: ContextVar[int | None] = ContextVar("convengine_workers", default=None)
 def workers() -> int:
     """Threads that the current call may use: what the user allowed, else every CPU this process may run on."""
     return WORKERS.get() or cpu.available_workers()
+
+
+_loaded_at_forks: set[str] = set()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _loaded_at_forks.update(sys.modules))
+
+
+def loaded_at_fork(name: str) -> bool:
+    """Whether this process was forked from one that had loaded a module, whose threads, if any, a fork lacks."""
+    return name in _loaded_at_forks
 
 
 @dataclass(frozen=True, slots=True)

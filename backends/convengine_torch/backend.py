@@ -18,7 +18,6 @@ import numpy as np
 
 from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, direct_error, workers
 from convengine.problem import KernelFacts, Problem
-from convengine_torch import forks  # noqa: F401  # watches from now on: torch may be loaded long before it is planned
 
 __all__ = ["Backend"]
 

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from convengine.boundary import Boundary, window
-from convengine.plugin import Declined, finish, workers
+from convengine.plugin import Declined, finish, loaded_at_fork, workers
 from convengine.problem import Problem
-from convengine_torch import forks
 
 __all__ = ["BlockedLayer"]
 
@@ -68,7 +67,7 @@ def _require_state() -> None:
     """Decline where torch's own settings would break a promise: they are the process's, and the user's to change."""
     if (threads := torch.get_num_threads()) > workers():
         raise Declined(f"torch runs on {threads} threads here, workers={workers()}; call torch.set_num_threads")
-    if threads > 1 and forks.after_torch():
+    if threads > 1 and loaded_at_fork("torch"):
         raise Declined(
             f"this process was forked from one that had loaded torch, whose {threads} threads would be waited for "
             "without end; call torch.set_num_threads(1) here, or start processes by spawn"
