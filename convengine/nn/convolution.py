@@ -26,12 +26,9 @@ class Convolution(Windowed):
         return y, x
 
     def _backward(self, dy: Array, kept: Array) -> Array:
-        x, weight = kept, self._weight.value
-        assert weight is not None  # forward has run
-        by_weight = getattr(gradients, f"corr{self.ndim}d_grad_kernel")(x, dy, weight.shape, **self._how)
-        self._weight.add_to_grad(by_weight)
-        self._add_bias_grad(dy, -self.ndim - 1)
-        dx: Array = getattr(gradients, f"corr{self.ndim}d_grad_input")(dy, weight, x.shape, **self._how)
+        self._add_gradients(kept, dy, dy)
+        by_x = getattr(gradients, f"corr{self.ndim}d_grad_input")
+        dx: Array = by_x(dy, self._weight.value, kept.shape, **self._how)
         return dx
 
 

@@ -47,12 +47,8 @@ class TransposedConvolution(Windowed):
         return y, x
 
     def _backward(self, dy: Array, kept: Array) -> Array:
-        x, weight = kept, self._weight.value
-        assert weight is not None  # forward has run
-        by_weight = getattr(gradients, f"corr{self.ndim}d_grad_kernel")(dy, x, weight.shape, **self._how)
-        self._weight.add_to_grad(by_weight)
-        self._add_bias_grad(dy, -self.ndim - 1)
-        dx: Array = getattr(api, f"corr{self.ndim}d")(dy, weight, **self._how)
+        self._add_gradients(dy, kept, dy)
+        dx: Array = getattr(api, f"corr{self.ndim}d")(dy, self._weight.value, **self._how)
         return dx
 
     def _said(self) -> dict[str, Any]:

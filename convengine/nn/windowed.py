@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from convengine import gradients
 from convengine.errors import InvalidProblem
 from convengine.filters.parameters import count
 from convengine.nn.layer import Array, Weighted
@@ -98,6 +99,13 @@ class Windowed(Weighted):
             raise InvalidProblem(f"x must have {needed} channels, channels first; got {x.shape}; in {self!r}")
         self._out_spatial(x.shape[-self.ndim :])
         return self._settle(*((0, channels) if self.transposed else (1, channels // self.groups)))
+
+    def _add_gradients(self, seen: Array, results: Array, dy: Array) -> None:
+        """Add the gradients by weight and bias: `seen` is what the correlation's windows ran over, `results` its y."""
+        assert self._weight.value is not None  # forward has run
+        by_weight = getattr(gradients, f"corr{self.ndim}d_grad_kernel")
+        self._weight.add_to_grad(by_weight(seen, results, self._weight.value.shape, **self._how))
+        self._add_bias_grad(dy, -self.ndim - 1)
 
     def __repr__(self) -> str:
         n = self.ndim

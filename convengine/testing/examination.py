@@ -22,6 +22,7 @@ from convengine.testing.runner import (
     answers,
     examine,
     expected,
+    fetch,
     kind,
     methods,
     place,
@@ -161,6 +162,24 @@ class Examination:
         if place(self.name, case.x) is not case.x:
             pytest.skip(f"{self.name} takes device arrays; this is of host memory")
         return case
+
+    def require_out_written(self, case: Case) -> None:
+        """Every method must write its answer to out, of any strides, and nothing beside it, and return out."""
+        x, answers = place(self.name, case.x), self.answers(case)
+        wanted = next(iter(answers.values())).value
+        for layout, out, whole in outs(wanted.shape, wanted.dtype):
+            given = place(self.name, out)
+            for method in self.methods(case, out=given):
+                if method.name not in answers:  # it declined
+                    continue
+                whole[...] = 77
+                given[...] = 77
+                self.require(method(x, given) is given, f"return the out ({layout}) that it was given")
+                what = f"{self.name} ({method.name}): a new array, and out in {layout!r},"
+                require_same_bits(answers[method.name].value, fetch(given), what)
+                written = np.count_nonzero(whole != 77)
+                beside = whole.size > out.size and written > out.size
+                self.require(not beside, f"write the {out.size} samples of out alone; wrote {written}")
 
     def require(self, kept: bool, rule: str) -> None:
         """Fail with "NAME must ..." unless a rule is kept."""

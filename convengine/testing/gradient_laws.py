@@ -8,8 +8,8 @@ import pytest
 from convengine.testing import subjects
 from convengine.testing.arguments import Array
 from convengine.testing.cases import Case
-from convengine.testing.examination import Examination, laid_out, outs, problem
-from convengine.testing.runner import Answer, bound, expected, fetch, place, require_same_bits
+from convengine.testing.examination import Examination, laid_out, problem
+from convengine.testing.runner import Answer, bound, expected, place, require_same_bits
 
 __all__ = ["GradientLaws"]
 
@@ -90,19 +90,8 @@ class GradientLaws(Examination):
     def test_gradient_is_written_to_out(self, small: str) -> None:
         """By every method, for any strides; operands are left alone."""
         for case in self._three(subjects.small()[small])[1:]:
-            answers = self.answers(case)
-            x, before = place(self.name, case.x), (case.x.copy(), case.kernel.copy())
-            shape = next(iter(answers.values())).value.shape
-            for layout, out, whole in outs(shape, next(iter(answers.values())).value.dtype):
-                given = place(self.name, out)
-                for method in self.methods(case, out=given):
-                    if method.name not in answers:  # it declined
-                        continue
-                    whole[...] = 77
-                    given[...] = 77
-                    self.require(method(x, given) is given, f"return the out ({layout}) that it was given")
-                    what = f"{self.name} ({method.name}): a new array, and out in {layout!r},"
-                    require_same_bits(answers[method.name].value, fetch(given), what)
+            before = case.x.copy(), case.kernel.copy()
+            self.require_out_written(case)
             for operand, old in zip((case.x, case.kernel), before, strict=True):
                 require_same_bits(old, operand, f"{self.name}: an operand of a gradient before and after")
 

@@ -12,7 +12,7 @@ import convengine as ce
 from convengine.testing import subjects
 from convengine.testing.arguments import Array
 from convengine.testing.cases import Case
-from convengine.testing.examination import Examination, laid_out, outs, overlapping
+from convengine.testing.examination import Examination, laid_out, overlapping
 from convengine.testing.runner import Answer, bound, expected, fetch, place, require_same_bits
 
 __all__ = ["Laws"]
@@ -180,22 +180,7 @@ class Laws(Examination):
 
     def test_out_is_written_and_returned(self, large: str) -> None:
         """By every method, for any strides; and nothing beside it."""
-        case = subjects.large()[large]
-        x, answers = place(self.name, case.x), self.answers(case)
-        wanted = next(iter(answers.values())).value
-        for layout, out, whole in outs(wanted.shape, wanted.dtype):
-            given = place(self.name, out)
-            for method in self.methods(case, out=given):
-                if method.name not in answers:  # it declined
-                    continue
-                whole[...] = 77
-                given[...] = 77
-                self.require(method(x, given) is given, f"return the out ({layout}) that it was given")
-                what = f"{self.name} ({method.name}): a new array, and out in {layout!r},"
-                require_same_bits(answers[method.name].value, fetch(given), what)
-                written = np.count_nonzero(whole != 77)
-                beside = whole.size > out.size and written > out.size
-                self.require(not beside, f"write the {out.size} samples of out alone; wrote {written}")
+        self.require_out_written(subjects.large()[large])
 
     def test_out_in_the_other_byte_order(self) -> None:
         """Is written and returned like any."""
