@@ -12,6 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
+import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -19,7 +20,7 @@ from setuptools.command.build_ext import build_ext
 DEBUG = os.environ.get("CONVENGINE_DEBUG", "") not in ("", "0")
 GENERATED = Path("build") / ("kernels-debug" if DEBUG else "kernels")
 NATIVE = Path("convengine") / "native"
-SOURCE = Path("backends") / "convengine_cython"
+BACKENDS = Path("backends")
 
 # name: (compiler flags, vector bytes)
 X86_LEVELS = {
@@ -34,9 +35,13 @@ LEVELS = {
     "arm64": {"arm64": ([], 16)},
 }.get(platform.machine().lower(), {"baseline": ([], 16)})
 
-# module suffix: C element type
-# (and the code that layout.py gives the type)
+# module suffix: C element type, and the code that convengine_cython/layout.py gives it
 ELEMENTS = {"f4": ("float", 9), "f8": ("double", 10), "i4": ("int32_t", 5), "i8": ("int64_t", 7)}
+
+# Sources compiled once per level and element type, as modules package.source_level_element.
+KERNELS = {
+    ("convengine_cython", "kernels"): ("f4", "f8", "i4", "i8"),
+}
 
 COMMON_FLAGS = [
     "-O3",
@@ -82,9 +87,9 @@ def extension(name, source, flags=(), macros=()):
     return Extension(
         name,
         [str(source)],
-        include_dirs=[str(NATIVE), str(SOURCE)],
+        include_dirs=[str(NATIVE), np.get_include()],
         depends=[str(path) for path in sorted(NATIVE.glob("*.h"))],
-        define_macros=list(macros),
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros],
         extra_compile_args=[*COMMON_FLAGS, *flags, *(SANITIZE if DEBUG else [])],
         extra_link_args=["-pthread", *(["-fsanitize=address,undefined"] if DEBUG else [])],
     )
@@ -99,26 +104,30 @@ def copied(source, target):
     return target
 
 
+def kernel(package, source, level, suffix):
+    """One source of a backend, for one level and element type."""
+    flags, vector_bytes = LEVELS[level]
+    element, code = ELEMENTS[suffix]
+    name = f"{source}_{level}_{suffix}"
+    return extension(
+        f"{package}.{name}",
+        copied(BACKENDS / package / f"{source}.pyx", GENERATED / f"{name}.pyx"),
+        [*flags, *KERNEL_FLAGS],
+        [
+            *MACROS,
+            ("CE_T", element),
+            ("CE_CODE", str(code)),
+            ("CE_FLOATING", str(int(suffix[0] == "f"))),
+            ("CE_VECTOR_BYTES", str(vector_bytes)),
+        ],
+    )
+
+
 def extensions():
     """Every compiled module of the package."""
     modules = [extension(f"convengine.native.{path.stem}", path) for path in sorted(NATIVE.glob("*.pyx"))]
-    for level, (flags, vector_bytes) in LEVELS.items():
-        for suffix, (element, code) in ELEMENTS.items():
-            name = f"kernels_{level}_{suffix}"
-            modules.append(
-                extension(
-                    f"convengine_cython.{name}",
-                    copied(SOURCE / "kernels.pyx", GENERATED / f"{name}.pyx"),
-                    [*flags, *KERNEL_FLAGS],
-                    [
-                        *MACROS,
-                        ("CE_T", element),
-                        ("CE_CODE", str(code)),
-                        ("CE_FLOATING", str(int(suffix[0] == "f"))),
-                        ("CE_VECTOR_BYTES", str(vector_bytes)),
-                    ],
-                )
-            )
+    for (package, source), suffixes in KERNELS.items():
+        modules += [kernel(package, source, level, suffix) for level in LEVELS for suffix in suffixes]
     return modules
 
 
@@ -136,7 +145,7 @@ setup(
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython",
-        include_path=[".", "backends", str(SOURCE)],
+        include_path=[".", *(str(BACKENDS / package) for package, _ in KERNELS)],
         compiler_directives=DIRECTIVES,
         nthreads=0,
     ),
