@@ -1,6 +1,7 @@
 # How the work is cut into items, and what scratch an item needs.
 
 cdef enum:
+    CACHED = 16777216          # larger results pass by the caches: half of a third-level cache of 32 MB
     L2_BYTES = 262144          # of x rows that a band reads, or of scratch: a quarter of the second-level cache
     ITEM_TAPS = 4194304        # multiply-adds of an item: 0.1 ms at best, some ms at worst, for a prompt Ctrl-C
     SERIAL_TAPS = 1000000      # below so many in all a second thread costs more than it gives
@@ -22,7 +23,7 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
     cdef Py_ssize_t reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
     cdef Py_ssize_t planes = w.planes * w.widths[0], kernel = planes * w.widths[1] * w.widths[2]
     cdef Py_ssize_t least_band = w.tall * w.dilation[1] if w.streams == 1 and w.stride[1] == 1 else 1
-    cdef Py_ssize_t least_chunk = 4 * LINE_VECTORS * CE_LANES, widest, used, needed
+    cdef Py_ssize_t least_chunk = 4 * LINE_VECTORS * CE_LANES, used, needed
     cdef Py_ssize_t phases = min(w.stride[2], (w.widths[2] - 1) * w.dilation[2] + 1)
     w.out_row = w.out_sizes[2] * w.inner
     # Columns whose whole window lies inside x can be read in place; edges are at least one vector wide.
@@ -34,22 +35,24 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
         w.direct_to = min(w.direct_to, w.out_row - CE_LANES)
     if not x_direct or w.direct_to - w.direct_from < max(w.out_row // 2, CE_LANES):
         w.direct_from = w.direct_to = w.out_row
-    w.direct_chunk = min(w.out_row, DIRECT_COLUMNS)
     w.edge_chunk = min(w.out_row, EDGE_COLUMNS)
+    w.chunk = w.edge_chunk
+    if w.direct_to > w.direct_from:
+        w.chunk = min(w.out_row, DIRECT_COLUMNS)
+        w.edge_chunk = min(w.edge_chunk, max(w.direct_from, w.out_row - w.direct_to, <Py_ssize_t> CE_LANES))
     w.split = w.blocks
-    widest = w.direct_chunk if w.direct_to > w.direct_from else w.edge_chunk
-    w.band = min(w.out_sizes[1], max(least_band, min(64, L2_BYTES // max(1, widest * planes * <Py_ssize_t> sizeof(T)))))
-    while w.band * widest * kernel * w.split * w.tall_streams > ITEM_TAPS and w.band > least_band:
+    w.band = min(w.out_sizes[1], max(least_band, min(64, L2_BYTES // max(1, w.chunk * planes * <Py_ssize_t> sizeof(T)))))
+    while w.band * w.chunk * kernel * w.split * w.tall_streams > ITEM_TAPS and w.band > least_band:
         w.band = halved(w.band, least_band)
-    while w.band * widest * kernel * w.split * w.tall_streams > ITEM_TAPS and w.split > 1:
+    while w.band * w.chunk * kernel * w.split * w.tall_streams > ITEM_TAPS and w.split > 1:
         w.split = halved(w.split, 1)
-    while w.band * widest * kernel * w.split * w.tall_streams > ITEM_TAPS and widest > least_chunk:
-        widest = halved(widest, least_chunk)
-        w.direct_chunk = min(w.direct_chunk, widest)
-        w.edge_chunk = min(w.edge_chunk, widest)
+    while w.band * w.chunk * kernel * w.split * w.tall_streams > ITEM_TAPS and w.chunk > least_chunk:
+        w.chunk = halved(w.chunk, least_chunk)
+        w.edge_chunk = min(w.edge_chunk, w.chunk)
     while images * w.groups * w.out_sizes[0] * pieces(w.out_sizes[1], w.band) < 4 * workers and workers > 1 \
             and w.band > least_band:
         w.band = halved(w.band, least_band)
+    w.band = max(least_band, w.band - w.band % least_band)  # whole tiles: a remainder is computed twice
     while True:
         used = (2 * w.band - 2) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1
         w.phase = max(2 * w.edge_chunk - 1, CE_LANES) + reach // w.stride[2] + 1
@@ -63,27 +66,29 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
             w.edge_chunk = halved(w.edge_chunk, CE_LANES)
         else:
             break
+    if w.direct_to <= w.direct_from:
+        w.chunk = w.edge_chunk
     w.bands = pieces(w.out_sizes[1], w.band)
     w.splits = pieces(w.blocks, w.split)
-    w.left_chunks = pieces(w.direct_from, w.edge_chunk)
-    w.direct_chunks = pieces(w.direct_to - w.direct_from, w.direct_chunk)
-    w.chunks = w.left_chunks + w.direct_chunks + pieces(w.out_row - w.direct_to, w.edge_chunk)
+    w.chunks = pieces(w.out_row, w.chunk)
     w.span = used
 
 
-cdef void lay_scratch(Work* w, bint edges) noexcept nogil:
-    """Sizes of a worker's memory: filled rows, output buffer, fetched rows, row table."""
+cdef void lay_scratch(Work* w) noexcept nogil:
+    """Sizes of a worker's memory: filled rows, results, fetched rows, row table."""
     cdef Py_ssize_t reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
     cdef Py_ssize_t chunk = max(2 * w.edge_chunk - 1, CE_LANES), rows = 0, q
     cdef Py_ssize_t height = min(2 * w.band - 1, w.out_sizes[1])
-    if w.direct_chunks > 0 and not w.out_direct:
-        chunk = max(chunk, 2 * w.direct_chunk - 1)
+    cdef bint edges = w.direct_from > 0 or w.direct_to < w.out_row or w.direct_from == w.direct_to
+    w.filled = w.row
+    if w.direct_to > w.direct_from:
+        w.filled = max(w.row, 2 * w.chunk - 1 + reach)
+        if not w.out_direct:
+            chunk = max(chunk, 2 * w.chunk - 1)
     w.buffer = chunk * (height if w.streams == 1 else w.tall)
     for q in range((height - 1) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1):
         rows += w.needed[q]
-    if w.direct_chunks > 0:
-        w.row = max(w.row, 2 * w.direct_chunk - 1 + reach)
-    w.table = <size_t> (w.x_parts * w.row + w.buffer) * sizeof(T)
+    w.table = <size_t> (w.x_parts * w.filled + w.buffer) * sizeof(T)
     if edges:
         w.table += <size_t> (w.planes * w.widths[0] * rows * w.row) * sizeof(T)
     w.table = (w.table + 63) // 64 * 64

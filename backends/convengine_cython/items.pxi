@@ -10,11 +10,54 @@ cdef inline Py_ssize_t source(const Work* w, int axis, Py_ssize_t position) noex
     return w.right[axis][position - w.sizes[axis]]
 
 
+cdef inline void copy(const T* row, T* to, Py_ssize_t count) noexcept nogil:
+    """Adjacent elements by whole vectors, the last one overlapping."""
+    cdef Py_ssize_t i = 0
+    if count < CE_LANES:
+        for i in range(count):
+            to[i] = row[i]
+        return
+    while i < count:
+        i = min(i, count - CE_LANES)
+        ce_store(to + i, ce_load(row + i))
+        i += CE_LANES
+
+
+cdef inline void gather(const Work* w, const char* row, const Py_ssize_t* pixels, Py_ssize_t count, T fill,
+                        T* to) noexcept nogil:
+    """Border samples of a row: the pixels of an index map, each with its interleaved channels; -1 is the fill value."""
+    cdef Py_ssize_t i, c
+    for i in range(count):
+        if pixels[i] < 0:
+            for c in range(w.inner):
+                to[i * w.inner + c] = fill
+        elif w.x_code == CODE and w.inner == 1:
+            to[i] = (<const T*> (row + pixels[i] * w.x_element))[0]
+        else:
+            fetch(w.x_code, row + pixels[i] * w.inner * w.x_element, w.x_element, to + i * w.inner, w.inner)
+
+
 cdef void fetch_row(const Work* w, const char* row, Py_ssize_t first, Py_ssize_t step, Py_ssize_t count, T fill,
                     T* to) noexcept nogil:
     """to[i] = the sample at padded element first + i*step of a row of x."""
-    cdef Py_ssize_t inner = w.inner, before = w.before[2] * inner, beyond = before + w.sizes[2] * inner
+    cdef Py_ssize_t inner = w.inner, before = w.before[2], beyond = before + w.sizes[2]
     cdef Py_ssize_t i = 0, at, pixel, n
+    if step == 1 and (inner == 1 or (first % inner == 0 and count % inner == 0)):
+        if inner > 1:
+            first //= inner
+            count //= inner
+        n = min(max(before - first, 0), count)
+        gather(w, row, w.left[2] + first, n, fill, to)
+        at = max(first, before) - before
+        i = min(max(min(first + count, beyond) - before - at, 0), count - n)
+        if w.x_code == CODE and w.x_element == <Py_ssize_t> sizeof(T):
+            copy(<const T*> row + at * inner, to + n * inner, i * inner)
+        else:
+            fetch(w.x_code, row + at * inner * w.x_element, w.x_element, to + n * inner, i * inner)
+        i += n
+        gather(w, row, w.right[2] + (first + i - beyond), count - i, fill, to + i * inner)
+        return
+    before, beyond = before * inner, beyond * inner
     while i < count:
         at = first + i * step
         if before <= at < beyond:
@@ -34,7 +77,7 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
                     Py_ssize_t count, bint direct, const T** rows, T* filled, T* scratch) noexcept nogil:
     """Fill the table of row pointers for `height` output rows from y and `count` output elements from `first`."""
     cdef Py_ssize_t stride = w.stride[2], phases = min(stride, (w.widths[2] - 1) * w.dilation[2] + 1), reach, total
-    cdef Py_ssize_t c, kz, q, zs, ys, f, n, i, end
+    cdef Py_ssize_t c, kz, q, zs, ys, f, n = 0, i, end
     cdef Py_ssize_t used = (height - 1) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1
     cdef int part
     cdef const char* plane
@@ -42,6 +85,8 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
     reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
     total = (w.before[2] + w.sizes[2] + w.after) * w.inner
     end = max(count, CE_LANES) + reach // stride + 1
+    if stride == 1:  # as below, without a division in each row
+        n = min(count + reach + 1, total - first)
     for c in range(w.channels):
         for part in range(w.x_parts):
             for kz in range(w.widths[0]):
@@ -52,12 +97,14 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
                         continue
                     ys = source(w, 1, y * w.stride[1] + q)
                     if zs < 0 or ys < 0:
-                        table[q] = filled + part * w.row
+                        table[q] = filled + part * w.filled
                     elif direct:
                         table[q] = <const T*> (plane + ys * w.x_axis[1]) + (first - w.before[2] * w.inner)
                     else:
                         for f in range(phases):
-                            n = min(count + reach // stride + 1, (total - first * stride - f + stride - 1) // stride)
+                            if stride > 1:
+                                n = min(count + reach // stride + 1,
+                                        (total - first * stride - f + stride - 1) // stride)
                             fetch_row(w, plane + ys * w.x_axis[1], first * stride + f, stride, n, w.fill[part],
                                       scratch + f * w.phase)
                             for i in range(n, end):  # what only lanes without an output read
@@ -102,9 +149,9 @@ cdef void item_streams(Work* w, Py_ssize_t g, Py_ssize_t block, Py_ssize_t block
             to, to_step = buffer, width
             if direct:
                 to, to_step = <T*> (row + first * w.out_channel), w.out_channel // <Py_ssize_t> sizeof(T)
-            if w.kind == STREAMS_SOME:
+            if w.tall == SOME:
                 line_streams(w, rows + r * w.stride[1], taps, bias, to, to_step, count, n, SOME, SOME_VECTORS)
-            elif w.kind == STREAMS_FEW:
+            elif w.tall == 2:
                 line_streams(w, rows + r * w.stride[1], taps, bias, to, to_step, count, n, 2, PAIR_VECTORS)
             else:
                 line_streams(w, rows + r * w.stride[1], taps, bias, to, to_step, count, n, STREAMS, STREAM_VECTORS)
@@ -125,7 +172,7 @@ cdef inline void share(Py_ssize_t total, Py_ssize_t parts, Py_ssize_t size, Py_s
 cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
     """One band of rows and chunk of columns of one image and group of channels."""
     cdef Work* w = <Work*> context
-    cdef Py_ssize_t chunk = number % w.chunks, b, z, g, split, n, y, height, first, count, block, blocks
+    cdef Py_ssize_t chunk = number % w.chunks, b, z, g, split, n, y, height, first, count, end, stop, block, blocks
     cdef const char* x = w.x
     cdef char* out = w.out
     cdef char* memory
@@ -134,7 +181,7 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
     cdef T* scratch
     cdef const T** rows
     cdef int axis
-    cdef bint direct = False
+    cdef bint direct
     number //= w.chunks
     b = number % w.bands
     number //= w.bands
@@ -150,32 +197,33 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
         x += n * w.x_batch[axis]
         out += n * w.out_batch[axis]
     share(w.out_sizes[1], w.bands, w.band, b, &y, &height)
-    if chunk < w.left_chunks:
-        share(w.direct_from, w.left_chunks, w.edge_chunk, chunk, &first, &count)
-    elif chunk < w.left_chunks + w.direct_chunks:
-        share(w.direct_to - w.direct_from, w.direct_chunks, w.direct_chunk, chunk - w.left_chunks, &first, &count)
-        first += w.direct_from
-        direct = True
-    else:
-        share(w.out_row - w.direct_to, w.chunks - w.left_chunks - w.direct_chunks, w.edge_chunk,
-              chunk - w.left_chunks - w.direct_chunks, &first, &count)
-        first += w.direct_to
+    share(w.out_row, w.chunks, w.chunk, chunk, &first, &count)
+    share(w.blocks, w.splits, w.split, split, &block, &blocks)
     memory = <char*> pool.scratch(w.memory)
     if memory == NULL:
         w.status |= NO_MEMORY
         return
     filled = <T*> memory
-    buffer = filled + w.x_parts * w.row
+    buffer = filled + w.x_parts * w.filled
     scratch = buffer + w.buffer
     rows = <const T**> (memory + w.table)
     if w.may_fill:
         for axis in range(w.x_parts):
-            for n in range(w.row):
-                filled[axis * w.row + n] = w.fill[axis]
-    item_rows(w, x + g * w.channels * w.x_channel, z, y, height, first, count, direct, rows, filled, scratch)
-    out += g * w.outputs * w.out_channel + z * w.out_axis[0] + y * w.out_axis[1] + first * w.out_element
-    if w.streams == 1:
-        item_filter(w, g, out, height, count, rows, buffer)
-    else:
-        share(w.blocks, w.splits, w.split, split, &block, &blocks)
-        item_streams(w, g, block, block + blocks, out, height, count, rows, buffer)
+            for n in range(w.filled):
+                filled[axis * w.filled + n] = w.fill[axis]
+    x += g * w.channels * w.x_channel
+    out += g * w.outputs * w.out_channel + z * w.out_axis[0] + y * w.out_axis[1]
+    end = first + count
+    while first < end:  # the columns at the left border, those that read x in place, those at the right border
+        direct = w.direct_from <= first < w.direct_to
+        stop = min(end, w.direct_to if direct else w.direct_from if first < w.direct_from else end)
+        if not direct and stop - first >= 2 * w.edge_chunk:
+            stop = first + w.edge_chunk
+        item_rows(w, x, z, y, height, first, stop - first, direct, rows, filled, scratch)
+        if w.streams == 1:
+            item_filter(w, g, out + first * w.out_element, height, stop - first, rows, buffer)
+        else:
+            item_streams(w, g, block, block + blocks, out + first * w.out_element, height, stop - first, rows, buffer)
+        first = stop
+    if w.stream:
+        ce_fence()

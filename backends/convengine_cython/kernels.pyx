@@ -76,18 +76,25 @@ cdef class DirectFilter:
 
     cdef _choose_tile(self):
         cdef Work* w = &self.work
+        cdef Py_ssize_t side = w.widths[1]
+        cdef bint square = CE_FLOATING and w.planes * w.widths[0] == 1 and side == w.widths[2] and w.dilation[2] == 1
         if w.streams > 1:
-            w.kind = STREAMS_FEW if w.streams <= 2 else STREAMS_SOME if w.streams <= SOME else STREAMS_MANY
             w.tall = 2 if w.streams <= 2 else SOME if w.streams <= SOME else STREAMS
-        elif w.widths[1] >= TILE_ROWS - 1 and w.stride[1] == 1 and w.out_sizes[1] >= TILE_ROWS:
-            w.kind, w.tall = SHARED, TILE_ROWS
-            if CE_FLOATING and w.planes * w.widths[0] == 1 and w.widths[1] == w.widths[2] \
-                    and w.dilation[2] == 1 and w.stride[2] == 1 and w.widths[1] in (3, 5, 7):
-                w.kind = <int> w.widths[1]
-        elif w.widths[1] == 2 and w.stride[1] == 1 and w.out_sizes[1] >= 2:
-            w.kind, w.tall = PAIR, 2
-        else:
-            w.kind, w.tall = SINGLE, 1
+            return
+        w.line, w.tall = line_single, 1
+        if w.planes * w.widths[0] * side == 1 and w.widths[2] >= 2 * CE_LANES and w.dilation[2] == 1 \
+                and w.stride[2] == 1:
+            w.line = line_hankel
+        if w.stride[1] != 1:
+            return
+        if square and w.stride[2] == 1 and side == 3 and w.out_sizes[1] >= THREE_ROWS:
+            w.line, w.tall = line_3, THREE_ROWS
+        elif square and w.stride[2] == 1 and side in (5, 7, 9) and side <= MOST_UNROLLED and w.out_sizes[1] >= SQUARE_ROWS:
+            w.line, w.tall = line_5 if side == 5 else line_7 if side == 7 else line_9, SQUARE_ROWS
+        elif side >= TILE_ROWS - 1 and w.out_sizes[1] >= TILE_ROWS:
+            w.line, w.tall = line_tall, TILE_ROWS
+        elif side == 2 and w.out_sizes[1] >= 2:
+            w.line, w.tall = line_pair, 2
 
     def __call__(self, x, out=None):
         """Filter x, canonical, any strides, into out."""
@@ -142,10 +149,14 @@ cdef class DirectFilter:
             w.x_batch[w.batch_axes], w.out_batch[w.batch_axes] = x.strides[axis], out.strides[axis]
             w.batch_axes += 1
             images *= x.shape[axis]
-        if w.inner > 1 and w.kind > SHARED and w.streams == 1:
-            w.kind = SHARED  # the unrolled tiles take adjacent taps
+        if w.inner > 1 and w.streams == 1:  # the other tiles take adjacent taps
+            if w.line == line_3 or w.line == line_5 or w.line == line_7 or w.line == line_9:
+                w.line, w.tall = line_tall, TILE_ROWS
+            elif w.line == line_hankel:
+                w.line = line_single
         x_direct = w.x_code == CODE and w.stride[2] == 1 and w.x_element == <Py_ssize_t> sizeof(T)
         w.out_direct = w.out_code == CODE and w.out_parts == 1 and w.out_element == <Py_ssize_t> sizeof(T)
+        w.stream = w.out_direct and w.inner * images * w.out_sizes[0] * w.out_sizes[1] * w.out_sizes[2] * sizeof(T) > CACHED
         if self.total * w.inner * images > SERIAL_TAPS:
             workers = allowed_workers()
         cut(w, x_direct, workers, images)
@@ -166,7 +177,7 @@ cdef class DirectFilter:
             a = b * w.dilation[2]
             offsets[b] = a * w.inner if w.stride[2] == 1 else a % w.stride[2] * w.phase + a // w.stride[2]
         w.needed, w.columns = flags, offsets
-        lay_scratch(w, w.direct_chunks < w.chunks)
+        lay_scratch(w)
         items = images * w.groups * w.splits * w.out_sizes[0] * w.bands * w.chunks
         with nogil:
             pool.run(item, w, items, <int> min(<Py_ssize_t> workers, items))

@@ -12,6 +12,12 @@ cdef extern from *:
     #define STREAM_VECTORS 3
     #define SOME_VECTORS 5
     #define LINE_VECTORS 8
+    #define THREE_ROWS 4
+    #define THREE_VECTORS 4
+    #define SQUARE_ROWS 4
+    #define SQUARE_VECTORS 4
+    #define HANKEL_PART 8
+    #define HANKEL_PARTS 1
     #else
     #define TILE_ROWS 4
     #define TILE_VECTORS 2
@@ -19,9 +25,21 @@ cdef extern from *:
     #define STREAM_VECTORS 2
     #define SOME_VECTORS 2
     #define LINE_VECTORS 8
+    #define THREE_ROWS 6
+    #define THREE_VECTORS 2
+    #define SQUARE_ROWS 3
+    #define SQUARE_VECTORS 3
+    #define HANKEL_PART 4
+    #define HANKEL_PARTS 2
     #endif
     #define PAIR_VECTORS 4
     #define SOME 4
+    /* Up to which side a square kernel's loops are unrolled whole: without fused multiply-adds the copies cost more. */
+    #if CE_VECTOR_BYTES == 16 && !defined(__aarch64__)
+    #define MOST_UNROLLED 3
+    #else
+    #define MOST_UNROLLED 9
+    #endif
 
     /* double to half in one rounding: to float by rounding to odd, whose spare bits make the second rounding right. */
     static inline uint16_t ce_double_to_half(double value)
@@ -42,14 +60,21 @@ cdef extern from *:
     const bint CE_FLOATING
     const int CODE "CE_CODE"
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
+    const int THREE_ROWS, THREE_VECTORS, SQUARE_ROWS, SQUARE_VECTORS, HANKEL_PART, HANKEL_PARTS, MOST_UNROLLED
+    const size_t CE_VECTOR_BYTES
     ce_vec ce_load(const T*) noexcept nogil
+    ce_vec ce_load_once(const T*) noexcept nogil
     void ce_store(T*, ce_vec) noexcept nogil
+    void ce_stream(T*, ce_vec) noexcept nogil
+    void ce_fence() noexcept nogil
+    const T* ce_forget(const T*) noexcept nogil
     ce_vec ce_splat(T) noexcept nogil
     float ce_half_to_float(uint16_t) noexcept nogil
     uint16_t ce_double_to_half(double) noexcept nogil
 
 cdef enum:
     MOST = 8                                        # largest side of any register tile
+    HANKEL = 4                                      # taps a vector apart that share loads
 
 cdef enum:
     U1, I1, U2, I2, U4, I4, U8, I8, F2, F4, F8      # layout.CODES
@@ -60,15 +85,6 @@ cdef enum:
     TOO_LARGE = 2
     NO_MEMORY = 4
     MOST_BATCH = 64                                 # NumPy's most axes
-    SINGLE = 0                                      # tiles: one row,
-    PAIR = 1                                        # two rows,
-    SHARED = 2                                      # TILE_ROWS rows that share loads,
-    UNROLLED_3 = 3                                  # the same for a kernel of literal size,
-    UNROLLED_5 = 5
-    UNROLLED_7 = 7
-    STREAMS_FEW = 8                                 # two outputs,
-    STREAMS_SOME = 9                                # three or four,
-    STREAMS_MANY = 10                               # STREAMS outputs that share loads
 
 ctypedef fused plain:
     uint8_t
@@ -93,6 +109,8 @@ ctypedef fused whole:
     int64_t
 
 
+ctypedef void (*line_t)(const Work*, const T* const*, const T*, T, T*, Py_ssize_t, Py_ssize_t) noexcept nogil
+
 cdef struct Work:
     # the problem
     int x_code, out_code, overflow, x_parts, out_parts
@@ -112,8 +130,9 @@ cdef struct Work:
     Py_ssize_t group_taps, block_taps
     T fill[2]
     bint may_fill                                   # a whole row may be border
-    Py_ssize_t tall_streams                         # streams of one register block
-    int kind, tall                                  # which tile, and how many rows or streams it has
+    Py_ssize_t tall_streams                         # streams of one register tile; 1 in a filter
+    line_t line                                     # of a filter: what computes `tall` output rows
+    Py_ssize_t tall                                 # rows, or streams, of one register tile
     # this call: where the samples lie, in bytes
     const char* x
     char* out
@@ -126,14 +145,14 @@ cdef struct Work:
     Py_ssize_t x_channel, x_part, x_element, out_channel, out_part, out_element
     Py_ssize_t inner                                # interleaved channels that travel with a pixel
     bint out_direct                                 # results need no conversion
-    # how it is cut: bands of rows; chunks of the columns, those from direct_from to direct_to read straight from x
-    Py_ssize_t out_row, band, bands, chunks, left_chunks, direct_chunks
-    Py_ssize_t edge_chunk, direct_chunk, direct_from, direct_to
+    bint stream                                     # and no cache would hold them
+    # how it is cut: bands of rows, chunks of columns; those from direct_from to direct_to read straight from x
+    Py_ssize_t out_row, band, bands, chunk, chunks, edge_chunk, direct_from, direct_to
     Py_ssize_t split, splits                        # register blocks of outputs in one item
     Py_ssize_t span                                 # padded rows that a band needs
     const char* needed                              # which of them
     const Py_ssize_t* columns                       # offset of each kernel column in a row
-    Py_ssize_t row, phase, buffer                   # elements of a scratch row, of a phase of it, of the output buffer
+    Py_ssize_t row, phase, filled, buffer           # elements of a scratch row, a phase of it, a filled row, the results
     size_t table, memory                            # bytes
     int status
     double culprit

@@ -5,8 +5,8 @@
  *     CE_T             element: float, double, int32_t or int64_t
  *     CE_VECTOR_BYTES  16, 32 or 64: the widest register of the ISA level that this unit is compiled for
  *
- * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_zero, ce_splat, ce_mask, ce_and and ce_sum. A ce_vec is an
- * arithmetic type: a + b * c is a vector FMA where the level has one and -ffp-contract=fast is given; Cython takes it
+ * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_stream, ce_zero, ce_splat, ce_mask, ce_and and ce_sum. A
+ * ce_vec is an arithmetic type: a + b * c is a vector FMA where the level has one and -ffp-contract=fast is given; Cython takes it
  * for a number (ctypedef float ce_vec).
  * Without CE_T there are only the conversions, ce_half_to_float and ce_float_to_half. */
 #ifndef CONVENGINE_VECTOR_H
@@ -14,6 +14,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #if !defined(__GNUC__)
 #error "convengine's vector.h needs the vector extensions of GCC or Clang"
@@ -28,12 +31,14 @@
 #error "with CE_T, define CE_VECTOR_BYTES as 16, 32 or 64 before vector.h is included"
 #endif
 
-/* Aligned as one element, so that a load may start at any; may_alias, so that it may read an array of any type. */
-typedef CE_T ce_vec __attribute__((vector_size(CE_VECTOR_BYTES), aligned(sizeof(CE_T)), may_alias));
+/* In registers; and in memory: aligned as one element, so that a load may start at any, and may_alias, so that it may
+ * read an array of any type. */
+typedef CE_T ce_vec __attribute__((vector_size(CE_VECTOR_BYTES)));
+typedef CE_T ce_memory __attribute__((vector_size(CE_VECTOR_BYTES), aligned(sizeof(CE_T)), may_alias));
 
 #define CE_LANES ((int)(CE_VECTOR_BYTES / sizeof(CE_T)))
 
-CE_INLINE ce_vec ce_load(const CE_T *from) { return *(const ce_vec *)from; }
+CE_INLINE ce_vec ce_load(const CE_T *from) { return *(const ce_memory *)from; }
 
 /* Loads into a register to stay there: a compiler may else read the memory again for each use. */
 CE_INLINE ce_vec ce_load_once(const CE_T *from)
@@ -47,7 +52,37 @@ CE_INLINE ce_vec ce_load_once(const CE_T *from)
     return value;
 }
 
-CE_INLINE void ce_store(CE_T *to, ce_vec value) { *(ce_vec *)to = value; }
+CE_INLINE void ce_store(CE_T *to, ce_vec value) { *(ce_memory *)to = value; }
+
+/* Stores past the caches, to an address aligned as the vector: for results that no cache would hold. Ordered against
+ * other threads by ce_fence. */
+CE_INLINE void ce_stream(CE_T *to, ce_vec value)
+{
+#if defined(__x86_64__) && CE_VECTOR_BYTES == 64
+    _mm512_stream_si512((void *)to, (__m512i)value);
+#elif defined(__x86_64__) && CE_VECTOR_BYTES == 32
+    _mm256_stream_si256((void *)to, (__m256i)value);
+#elif defined(__x86_64__)
+    _mm_stream_si128((void *)to, (__m128i)value);
+#else
+    ce_store(to, value);
+#endif
+}
+
+CE_INLINE void ce_fence(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
+/* The same pointer, of which the compiler no longer knows where it points: what is read through it is read again, not
+ * kept in registers that a tile has no room for. */
+CE_INLINE const CE_T *ce_forget(const CE_T *pointer)
+{
+    __asm__("" : "+r"(pointer));
+    return pointer;
+}
 
 CE_INLINE ce_vec ce_zero(void) { return (ce_vec){0}; }
 
@@ -135,7 +170,6 @@ CE_INLINE uint16_t ce_float_to_half_portable(float value)
 /* The instructions of F16C. A unit compiled without -mf16c may call them too, from functions with the same target
  * attribute, once it has asked the CPU. */
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define CE_TARGET_F16C __attribute__((target("f16c")))
 
 CE_INLINE CE_TARGET_F16C float ce_half_to_float_f16c(uint16_t half)
