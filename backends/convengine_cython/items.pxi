@@ -129,6 +129,19 @@ cdef void item_filter(Work* w, Py_ssize_t g, char* out, Py_ssize_t height, Py_ss
                 &w.status, &w.culprit)
 
 
+cdef inline void pair_up(const T* real, const T* imag, char* to, Py_ssize_t step, Py_ssize_t count) noexcept nogil:
+    """Store complex numbers, `step` bytes apart, from their parts."""
+    cdef Py_ssize_t i
+    if step == 2 * <Py_ssize_t> sizeof(T):
+        for i in range(count):
+            (<T*> to)[2 * i] = real[i]
+            (<T*> to)[2 * i + 1] = imag[i]
+    else:
+        for i in range(count):
+            (<T*> (to + i * step))[0] = real[i]
+            (<T*> (to + i * step))[1] = imag[i]
+
+
 cdef void item_streams(Work* w, Py_ssize_t g, Py_ssize_t block, Py_ssize_t blocks, char* out, Py_ssize_t height,
                        Py_ssize_t count, const T** rows, T* buffer) noexcept nogil:
     """Compute and store a band of several output channels (or of the parts of complex ones)."""
@@ -155,7 +168,11 @@ cdef void item_streams(Work* w, Py_ssize_t g, Py_ssize_t block, Py_ssize_t block
                 line_streams(w, rows + r * w.stride[1], taps, bias, to, to_step, count, n, 2, PAIR_VECTORS)
             else:
                 line_streams(w, rows + r * w.stride[1], taps, bias, to, to_step, count, n, STREAMS, STREAM_VECTORS)
-            if not direct:
+            if not direct and w.out_code == CODE and w.out_parts == 2 and w.out_part == <Py_ssize_t> sizeof(T):
+                for s in range(0, n, 2):
+                    pair_up(buffer + s * width, buffer + (s + 1) * width, row + (first + s) // 2 * w.out_channel,
+                            w.out_element, count)
+            elif not direct:
                 for s in range(n):
                     deliver(w.out_code,
                             row + (first + s) // w.out_parts * w.out_channel + (first + s) % w.out_parts * w.out_part,

@@ -1,11 +1,20 @@
 # Rows in and rows out: samples of any type become elements, sums become samples, rounded once.
 
 cdef inline void fetch_as(const plain* start, Py_ssize_t step, T* to, Py_ssize_t count) noexcept nogil:
-    """Convert `count` samples, `step` bytes apart."""
+    """Convert `count` samples, `step` bytes apart. Steps that are literal here become vectors."""
     cdef Py_ssize_t i
     if step == <Py_ssize_t> sizeof(plain):
         for i in range(count):
             to[i] = <T> start[i]
+    elif step == 2 * <Py_ssize_t> sizeof(plain):
+        for i in range(count):
+            to[i] = <T> start[2 * i]
+    elif step == 3 * <Py_ssize_t> sizeof(plain):
+        for i in range(count):
+            to[i] = <T> start[3 * i]
+    elif step == 4 * <Py_ssize_t> sizeof(plain):
+        for i in range(count):
+            to[i] = <T> start[4 * i]
     else:
         for i in range(count):
             to[i] = <T> (<const plain*> (<const char*> start + i * step))[0]
@@ -34,6 +43,8 @@ cdef void fetch(int code, const char* start, Py_ssize_t step, T* to, Py_ssize_t 
         fetch_as[float](<const float*> start, step, to, count)
     elif code == F8:
         fetch_as[double](<const double*> start, step, to, count)
+    elif step == sizeof(uint16_t):
+        ce_load_halves(<const uint16_t*> start, to, count)
     else:
         for i in range(count):
             to[i] = <T> ce_half_to_float((<const uint16_t*> (start + i * step))[0])
@@ -88,6 +99,8 @@ cdef void deliver(int code, char* start, Py_ssize_t step, const T* row, Py_ssize
     elif code == F8:
         for i in range(count):
             (<double*> (start + i * step))[0] = <double> row[i]
+    elif code == F2 and step == sizeof(uint16_t) and sizeof(T) == sizeof(float):
+        ce_store_halves(row, <uint16_t*> start, count)
     elif code == F2:
         for i in range(count):
             (<uint16_t*> (start + i * step))[0] = ce_double_to_half(<double> row[i])

@@ -53,6 +53,40 @@ cdef extern from *:
             bits--;
         return ce_float_to_half(ce_float_from_bits(bits | 1));
     }
+
+    /* Rows of halves, by the CPU's instructions where the level has them. */
+    static void ce_load_halves(const uint16_t *from, CE_T *to, Py_ssize_t count)
+    {
+        Py_ssize_t i = 0;
+    #if defined(__F16C__) && defined(__x86_64__)
+        for (; i + 8 <= count; i += 8) {
+            float wide[8];
+            int n;
+            _mm256_storeu_ps(wide, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
+            for (n = 0; n < 8; n++)
+                to[i + n] = (CE_T)wide[n];
+        }
+    #endif
+        for (; i < count; i++)
+            to[i] = (CE_T)ce_half_to_float(from[i]);
+    }
+
+    /* Only of float sums: a double would be rounded twice. */
+    static void ce_store_halves(const CE_T *from, uint16_t *to, Py_ssize_t count)
+    {
+        Py_ssize_t i = 0;
+    #if defined(__F16C__) && defined(__x86_64__)
+        for (; i + 8 <= count; i += 8) {
+            float narrow[8];
+            int n;
+            for (n = 0; n < 8; n++)
+                narrow[n] = (float)from[i + n];
+            _mm_storeu_si128((__m128i *)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(narrow), _MM_FROUND_TO_NEAREST_INT));
+        }
+    #endif
+        for (; i < count; i++)
+            to[i] = ce_float_to_half((float)from[i]);
+    }
     """
     ctypedef float T "CE_T"
     ctypedef float ce_vec
@@ -71,6 +105,8 @@ cdef extern from *:
     ce_vec ce_splat(T) noexcept nogil
     float ce_half_to_float(uint16_t) noexcept nogil
     uint16_t ce_double_to_half(double) noexcept nogil
+    void ce_load_halves(const uint16_t*, T*, Py_ssize_t) noexcept nogil
+    void ce_store_halves(const T*, uint16_t*, Py_ssize_t) noexcept nogil
 
 cdef enum:
     MOST = 8                                        # largest side of any register tile
