@@ -282,6 +282,58 @@ def size() -> int:
     return get(&pool.alive)
 
 
+ctypedef struct meeting_t:
+    int64_t arrived, expected
+
+
+cdef void meet(void* context, Py_ssize_t item, int worker) noexcept nogil:
+    """Nothing, or wait until every item has begun; for 10 ms at most, since the pool may be another thread's."""
+    cdef meeting_t* m = <meeting_t*>context
+    cdef int64_t since
+    if m.expected == 0:
+        return
+    since = now()
+    add(&m.arrived, 1)
+    while get(&m.arrived) < m.expected and now() - since < 10_000_000:
+        pause()
+
+
+def overhead(int workers=2, *, double pause_seconds=0.0, bint together=False, int regions=200) -> list[float]:
+    """Measure what a parallel region costs beside its work.
+
+    Parameters
+    ----------
+    workers : int
+        Threads, and empty items, of a region.
+    pause_seconds : float
+        Sleep so long before each region. Idle helpers watch for work for 50 us, then sleep: no pause finds them
+        watching, 1e-3 finds them asleep.
+    together : bool
+        Each item waits until all have begun: how long it takes until the last helper works, rather than how long the
+        caller is kept.
+    regions : int
+        How often to measure.
+
+    Returns
+    -------
+    list of float
+        Seconds that each region took.
+    """
+    cdef meeting_t m
+    cdef int64_t since
+    cdef list seconds = []
+    for _ in range(regions):
+        m.arrived, m.expected = 0, workers if together else 0
+        with nogil:
+            if pause_seconds > 0:
+                sleep_for(<int64_t>(pause_seconds * 1e9))
+            since = now()
+            run(meet, &m, workers, workers)
+            since = now() - since
+        seconds.append(since * 1e-9)
+    return seconds
+
+
 ctypedef struct exercise_t:
     unsigned char* counts
     int* workers
