@@ -14,9 +14,12 @@
 # that holds it, nor the band, the chunk, the number of workers or the batch change its bits. There is no scalar tail:
 # a remainder is done by a tile that overlaps its neighbour, or in scratch.
 
-from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
+cimport cython
+cimport numpy as cnp
+from cpython.buffer cimport PyBUF_STRIDES, PyObject_GetBuffer, PyBuffer_Release
 from libc.math cimport fmod, isnan, rint
 from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 import numpy as np
 
@@ -24,6 +27,8 @@ from convengine.native cimport pool
 
 from convengine.errors import InvalidProblem
 from convengine.plugin import workers as allowed_workers
+
+cnp.import_array()
 
 include "work.pxi"
 include "rows.pxi"
@@ -34,10 +39,36 @@ include "gradient_tiles.pxi"
 include "gradient_items.pxi"
 
 
+cdef class Cut:
+    """The work, cut for x and out that lie in memory in one way, and for so many workers. Immutable once made."""
+
+    cdef Work work
+    cdef bytes shape, x_strides, out_strides
+    cdef bytearray needed, columns                  # what `work` points to
+    cdef int workers
+    cdef bint serial                                # too little work for a second worker
+    cdef Py_ssize_t items
+
+    def __init__(self, cnp.ndarray x, cnp.ndarray out):
+        self.shape = (<const char*> cnp.PyArray_DIMS(x))[:x.ndim * sizeof(cnp.npy_intp)]
+        self.x_strides = (<const char*> cnp.PyArray_STRIDES(x))[:x.ndim * sizeof(cnp.npy_intp)]
+        self.out_strides = (<const char*> cnp.PyArray_STRIDES(out))[:out.ndim * sizeof(cnp.npy_intp)]
+
+    cdef bint fits(self, cnp.ndarray x, cnp.ndarray out):
+        """Whether x and out lie as those that this was made for."""
+        cdef size_t size = x.ndim * sizeof(cnp.npy_intp)
+        return <size_t> len(self.shape) == size == <size_t> len(self.out_strides) == \
+            out.ndim * sizeof(cnp.npy_intp) \
+            and memcmp(cnp.PyArray_DIMS(x), <const char*> self.shape, size) == 0 \
+            and memcmp(cnp.PyArray_STRIDES(x), <const char*> self.x_strides, size) == 0 \
+            and memcmp(cnp.PyArray_STRIDES(out), <const char*> self.out_strides, size) == 0
+
+
 cdef class DirectFilter:
     """A kernel packed for one problem; called with x and out. Thread-safe: a call works on its own copy of `work`."""
 
     cdef Work work
+    cdef Cut last                                   # the latest call's, for the next one that is alike
     cdef object layout, taps, bias, out_shape, out_dtype, empty
     cdef Py_ssize_t total, item_size, out_item_size
 
@@ -89,22 +120,23 @@ cdef class DirectFilter:
         else:
             w.kind, w.tall = SINGLE, 1
 
-    def __call__(self, x, out=None):
+    def __call__(self, cnp.ndarray x not None, out=None):
         """Filter x, canonical, any strides, into out."""
-        cdef Work w = self.work
-        cdef Py_buffer source_buffer
-        cdef Py_buffer target_buffer
-        if out is None:
-            out = self.empty(self.out_shape, self.out_dtype)
-        PyObject_GetBuffer(x, &source_buffer, PyBUF_STRIDES)
-        try:
-            PyObject_GetBuffer(out, &target_buffer, PyBUF_STRIDES | PyBUF_WRITABLE)
-            try:
-                self._run(&w, &source_buffer, &target_buffer)
-            finally:
-                PyBuffer_Release(&target_buffer)
-        finally:
-            PyBuffer_Release(&source_buffer)
+        cdef Work w
+        cdef Cut cut
+        cdef cnp.ndarray target = self.empty(self.out_shape, self.out_dtype) if out is None else out
+        if not cnp.PyArray_ISWRITEABLE(target):
+            raise ValueError("out is read-only")
+        with cython.critical_section(self):
+            cut = self.last
+        if cut is None or not cut.fits(x, target) or not (cut.serial or cut.workers == allowed_workers()):
+            cut = self._cut(x, target)
+            with cython.critical_section(self):
+                self.last = cut
+        w = cut.work
+        w.x, w.out = <const char*> cnp.PyArray_DATA(x), <char*> cnp.PyArray_DATA(target)
+        with nogil:
+            pool.run(item, &w, cut.items, <int> min(<Py_ssize_t> cut.workers, cut.items))
         if w.status & NO_MEMORY:
             raise MemoryError(f"no memory for {w.memory} bytes of scratch in a worker")
         if w.status & HELD_NAN:
@@ -113,15 +145,16 @@ cdef class DirectFilter:
             raise OverflowError(
                 f"a result of {w.culprit:.17g} does not fit dtype={self.out_dtype}; use overflow='saturate'"
             )
-        return out
+        return target
 
-    cdef _run(self, Work* w, Py_buffer* x, Py_buffer* out):
+    cdef Cut _cut(self, cnp.ndarray x, cnp.ndarray out):
+        """Cut the work for x and out as they lie in memory."""
+        cdef Cut made = Cut(x, out)
+        cdef Work* w = &made.work
         cdef int axis, spatial = self.layout.ndim, layer = self.layout.layer, batch = x.ndim - spatial - layer
-        cdef int workers = 1
-        cdef Py_ssize_t images = 1, items, a, r, b
+        cdef Py_ssize_t images = 1, a, r, b
         cdef bint x_direct
-        w.x, w.out = <const char*> x.buf, <char*> out.buf
-        w.status = 0
+        w[0] = self.work
         for axis in range(3):
             w.x_axis[axis] = w.out_axis[axis] = 0
         for axis in range(spatial):
@@ -146,15 +179,13 @@ cdef class DirectFilter:
             w.kind = SHARED  # the unrolled tiles take adjacent taps
         x_direct = w.x_code == CODE and w.stride[2] == 1 and w.x_element == <Py_ssize_t> sizeof(T)
         w.out_direct = w.out_code == CODE and w.out_parts == 1 and w.out_element == <Py_ssize_t> sizeof(T)
-        if self.total * w.inner * images > SERIAL_TAPS:
-            workers = allowed_workers()
-        cut(w, x_direct, workers, images)
+        made.serial = self.total * w.inner * images <= SERIAL_TAPS
+        made.workers = 1 if made.serial else allowed_workers()
+        cut(w, x_direct, made.workers, images)
         # Which padded rows a band needs, and where in a row each kernel column lies.
-        cdef bytearray needed = bytearray(w.span)
-        cdef Py_ssize_t columns_bytes = w.widths[2] * sizeof(Py_ssize_t)
-        cdef bytearray columns = bytearray(columns_bytes)
-        cdef char* flags = needed
-        cdef Py_ssize_t* offsets = <Py_ssize_t*> <char*> columns
+        made.needed, made.columns = bytearray(w.span), bytearray(w.widths[2] * sizeof(Py_ssize_t))
+        cdef char* flags = made.needed
+        cdef Py_ssize_t* offsets = <Py_ssize_t*> <char*> made.columns
         if w.stride[1] == 1 and w.dilation[1] == 1:
             for a in range(w.span):
                 flags[a] = 1
@@ -167,9 +198,8 @@ cdef class DirectFilter:
             offsets[b] = a * w.inner if w.stride[2] == 1 else a % w.stride[2] * w.phase + a // w.stride[2]
         w.needed, w.columns = flags, offsets
         lay_scratch(w, w.direct_chunks < w.chunks)
-        items = images * w.groups * w.splits * w.out_sizes[0] * w.bands * w.chunks
-        with nogil:
-            pool.run(item, w, items, <int> min(<Py_ssize_t> workers, items))
+        made.items = images * w.groups * w.splits * w.out_sizes[0] * w.bands * w.chunks
+        return made
 
 
 cdef void* address(array) except NULL:
