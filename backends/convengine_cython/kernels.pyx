@@ -70,7 +70,7 @@ cdef class DirectFilter:
     cdef Work work
     cdef Cut last                                   # the latest call's, for the next one that is alike
     cdef object layout, taps, bias, out_shape, out_dtype, empty
-    cdef Py_ssize_t total, item_size, out_item_size
+    cdef Py_ssize_t total, outputs, item_size, out_item_size
 
     def __init__(self, layout, out_shape, out_dtype, x_item_size, empty):
         cdef Work* w = &self.work
@@ -98,7 +98,8 @@ cdef class DirectFilter:
         w.taps, w.bias = <const T*> address(self.taps), <const T*> address(self.bias)
         w.block_taps = w.planes * w.widths[0] * w.widths[1] * w.widths[2] * w.tall_streams
         w.group_taps = w.blocks * w.block_taps
-        self.total = w.block_taps * w.blocks * w.groups * w.out_sizes[0] * w.out_sizes[1] * w.out_sizes[2]
+        self.outputs = w.tall_streams * w.blocks * w.groups * w.out_sizes[0] * w.out_sizes[1] * w.out_sizes[2]
+        self.total = w.planes * w.widths[0] * w.widths[1] * w.widths[2] * self.outputs
 
     @property
     def nbytes(self):
@@ -179,7 +180,7 @@ cdef class DirectFilter:
             w.kind = SHARED  # the unrolled tiles take adjacent taps
         x_direct = w.x_code == CODE and w.stride[2] == 1 and w.x_element == <Py_ssize_t> sizeof(T)
         w.out_direct = w.out_code == CODE and w.out_parts == 1 and w.out_element == <Py_ssize_t> sizeof(T)
-        made.serial = self.total * w.inner * images <= SERIAL_TAPS
+        made.serial = is_serial(<double> self.total * w.inner * images, <double> self.outputs * w.inner * images)
         made.workers = 1 if made.serial else allowed_workers()
         cut(w, x_direct, made.workers, images)
         # Which padded rows a band needs, and where in a row each kernel column lies.
