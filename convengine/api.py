@@ -5,20 +5,17 @@ kernel's content is kept in `_calls`, so that a repeated call does none of it ag
 call on plain arrays says is kept in `_warm`, too, which leads to the prepared filter in one step.
 """
 
-import os
 import warnings
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.ma import MaskedArray
 
-from convengine import config, libraries, select
+from convengine import config, libraries, recall, select
 from convengine.call import Call
 from convengine.config import Options
 from convengine.docstrings import document
 from convengine.errors import InvalidProblem
-from convengine.native import calls
-from convengine.plugin import WORKERS
 from convengine.reading import read, read_array, weak_kind
 from convengine.reading_gradients import read_grad_input, read_grad_kernel
 
@@ -136,15 +133,7 @@ def _prepare(name: str, first: Any, second: Any, keywords: dict[str, Any], out: 
 _calls = select.Cache(256 << 20)  # by everything that a call says but the samples of x
 
 
-_warm = calls.Table(
-    **config.SOURCES,
-    workers=WORKERS,
-    logs=select.log.isEnabledFor,
-    defaults=("", *(value for word, value in DEFAULTS.items() if word != "bias"), None, None),
-    limit=32 << 20,
-)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_warm.renew)
+_warm = recall.table(("", *(value for word, value in DEFAULTS.items() if word != "bias"), None, None))
 
 
 def _content(value: Any) -> Any:
@@ -222,23 +211,9 @@ def _correlate(name: str, x: Any, kernel: Any, out: Any, backend: Any, workers: 
     warned = x.ndim == ndim + 1 and warn_channels(ndim, x, kernel, keywords, stacklevel=4)
     call, key = find(name, x, kernel, keywords, out, options)
     result = _run(call, key, x, out)
-    if key is None and not warned and (filter_ := call.filter) is not None:
+    if key is None and not warned:
         bias, *words = keywords.values()
-        _warm.keep(
-            given,
-            kernel,
-            out,
-            bias,
-            (name, *words, backend, workers),
-            standing=drawn,
-            filter=filter_,
-            settle=call.settle,
-            out_shape=call.reading.out_shape,
-            out_dtype=call.reading.problem.result_dtype,
-            axes=call.axes,
-            workers=options.workers,
-            nbytes=call.nbytes,
-        )
+        recall.keep(_warm, call, given, kernel, out, bias, (name, *words, backend, workers), drawn)
     return result
 
 

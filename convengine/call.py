@@ -11,7 +11,7 @@ from convengine import select
 from convengine.boundary import most_copies
 from convengine.config import Options
 from convengine.errors import InvalidProblem
-from convengine.plugin import Filter, finish
+from convengine.plugin import finish
 from convengine.problem import Problem, largest_magnitude
 from convengine.reading import Reading
 from convengine.select import Prepared
@@ -104,20 +104,6 @@ class Call:
             return result
         out[...] = result
         return out
-
-    @property
-    def filter(self) -> Filter | None:
-        """The filter that is all there is to this call, prepared; None where something else has to be done, too."""
-        reading = self.reading
-        bare = not (self.integer_limits or self.flipped or self.conjugated)
-        if self.prepared is None or not bare or 0 in (*reading.out_shape, *reading.problem.x_shape):
-            return None
-        return None if self.prepared.options.verbose else self.prepared.settled
-
-    @property
-    def axes(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """How x and the result are transposed for the filter; None where they are not."""
-        return None if self.identity else (self.reading.x_axes, self.reading.out_axes)
 
     def settle(self, returned: Any, target: Any) -> None:
         """Write to target what a filter handed back as an array of its own."""

@@ -31,7 +31,7 @@ cnp.import_array()
 
 cdef enum:
     MOST_AXES = 8                  # of x, kernel and bias
-    HEAD = 3 * (2 + MOST_AXES) + 1 # words that describe three arrays, and out's dtype
+    HEAD = 3 * (2 + MOST_AXES) + 1  # words that describe three arrays, and out's dtype
     MOST_CONTENT = 1 << 18         # bytes of kernel and bias: comparing more would cost more than it saves
     DEPTH = 3                      # tuples in tuples that a keyword may hold: padding has two
     MOST_ALIKE = 16                # entries of one digest: mostly calls that differ in the options in force
@@ -268,7 +268,8 @@ cdef class Table:
     cdef tuple names, defaults
     cdef Py_ssize_t limit, used
 
-    def __init__(self, *, context, workers, dict settings, environment, tuple names, logs, tuple defaults, Py_ssize_t limit):
+    def __init__(self, *, context, workers, dict settings, environment, tuple names, logs, tuple defaults,
+                 Py_ssize_t limit):
         self.context, self.workers, self.logs = context, workers, logs
         self.settings, self.environment, self.names = settings, environment, names
         self.defaults, self.limit = defaults, limit

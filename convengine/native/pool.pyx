@@ -83,7 +83,7 @@ cdef enum:
     SPIN = 50_000        # ns that an idle thread watches before it gives its core away
     POLL = 20_000_000    # ns between two looks for a signal: each may wait for the GIL
     PAUSES = 64          # pauses between two looks at the clock
-    MOST_ITEMS = 1 << 30 # of a region on several threads: both of its counts fit one word
+    MOST_ITEMS = 1 << 30  # of a region on several threads: both of its counts fit one word
     ALIGNMENT = 64       # bytes: a cache line, and the widest vector
 
 cdef unsigned long main_thread = threading.main_thread().ident
