@@ -298,16 +298,17 @@ class TestOut:
         np.testing.assert_array_equal(out, ce.corr2d(X, K))
 
     def test_may_lie_where_x_or_the_kernel_lie(self):
-        wanted = warmed(lambda: ce.corr2d(X, K, **REFLECT, out=np.zeros_like(X)))
-        x = X.copy()
+        samples = rng.standard_normal((300, 40)).astype(np.float32)  # more than a kernel fetches before it writes
+        wanted = warmed(lambda: ce.corr2d(samples, K, **REFLECT, out=np.zeros_like(samples)))
+        x = samples.copy()
         assert ce.corr2d(x, K, **REFLECT, out=x) is x
         np.testing.assert_array_equal(x, wanted)
-        room = np.zeros((13, 13), np.float32)
-        room[:12] = X
-        np.testing.assert_array_equal(ce.corr2d(room[:12], K, **REFLECT, out=room[1:]), wanted)
-        backwards = np.zeros((24, 13), np.float32)[::-1]
-        backwards[:12] = X
-        np.testing.assert_array_equal(ce.corr2d(backwards[:12], K, **REFLECT, out=backwards[6:18]), wanted)
+        for step in (1, -1):
+            room = np.zeros((302, 40), np.float32)[::step]
+            room[1:-1] = samples
+            np.testing.assert_array_equal(ce.corr2d(room[1:-1], K, **REFLECT, out=room[2:]), wanted)
+            room[1:-1] = samples
+            np.testing.assert_array_equal(ce.corr2d(room[1:-1], K, **REFLECT, out=room[:-2]), wanted)
         kernel = np.array([1.0, 2.0, 4.0])
         for _ in range(4):
             kernel[:] = 1, 2, 4
@@ -519,6 +520,21 @@ class TestTable:
         for _ in range(3):
             self.keep(table, K, print)
         assert len(table) == 1
+
+    def test_kernels_of_one_digest_are_told_apart(self):
+        def mixed(seed, word):
+            seed = (seed ^ word) * 0x9E3779B97F4A7C15 % 2**64
+            return seed ^ (seed >> 29)
+
+        kernels = np.array([[1, 2], [3, 0]])
+        seed = 0
+        for word in (X.dtype.num, *(2, *X.shape), kernels.dtype.num, *(1, 2)):
+            seed = mixed(seed, word)
+        kernels.view(np.uint64)[1, 1] = 2 ^ mixed(seed, 1) ^ mixed(seed, 3)
+        table = self.table()
+        self.keep(table, kernels[0], lambda x, out: np.array([0.0, 1.0]))
+        assert table.run(X, kernels[0], None, None, "one", None).tolist() == [0.0, 1.0]
+        assert table.run(X, kernels[1], None, None, "one", None) is None
 
     def test_calls_that_differ_in_their_options_alone_are_bounded(self):
         table = self.table()
