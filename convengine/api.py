@@ -1,7 +1,8 @@
 """The public operations: read the arguments, choose and prepare, run.
 
 A call goes api -> select -> backend -> kernel. What depends only on the problem and the
-kernel's content is kept in `_calls`, so that a repeated call does none of it again.
+kernel's content is kept in `_calls`, so that a repeated call does none of it again. What a repeated
+call on plain arrays says is kept in `_warm`, too, which leads to the prepared filter in one step.
 """
 
 import warnings
@@ -10,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.ma import MaskedArray
 
-from convengine import config, libraries, select
+from convengine import config, libraries, recall, select
 from convengine.call import Call
 from convengine.config import Options
 from convengine.docstrings import document
@@ -132,6 +133,9 @@ def _prepare(name: str, first: Any, second: Any, keywords: dict[str, Any], out: 
 _calls = select.Cache(256 << 20)  # by everything that a call says but the samples of x
 
 
+_warm = recall.table(("", *(value for word, value in DEFAULTS.items() if word != "bias"), None, None))
+
+
 def _content(value: Any) -> Any:
     """A hashable that stands for a kernel's or bias's content, dtype and shape; TypeError where there is none."""
     if isinstance(value, np.ndarray) and not isinstance(value, MaskedArray):
@@ -198,15 +202,19 @@ def _correlate(name: str, x: Any, kernel: Any, out: Any, backend: Any, workers: 
         other = libraries.adapter(x, kernel, keywords["bias"], out)
         if other is not None:
             return other.apply(name, x, kernel, keywords, out, backend, workers)
-    options = config.current(backend=backend, workers=workers)
-    x = read_array(x, "x")
+    drawn = config.standing()
+    options = config.current(backend=backend, workers=workers, drawn=drawn)
+    given, x = x, read_array(x, "x")
     if out is not None:
         check_out_type(out, x)
     ndim = OPERATIONS[name].ndim
-    if x.ndim == ndim + 1:
-        warn_channels(ndim, x, kernel, keywords, stacklevel=4)
+    warned = x.ndim == ndim + 1 and warn_channels(ndim, x, kernel, keywords, stacklevel=4)
     call, key = find(name, x, kernel, keywords, out, options)
-    return _run(call, key, x, out)
+    result = _run(call, key, x, out)
+    if key is None and not warned:
+        bias, *words = keywords.values()
+        recall.keep(_warm, call, given, kernel, out, bias, (name, *words, backend, workers), drawn)
+    return result
 
 
 def _run(call: Call, key: Any, x: Any, out: Any) -> Any:
@@ -240,15 +248,17 @@ def check_out_type(out: Any, x: Any) -> None:
         raise InvalidProblem(f"out must be an array of x's library, {type(x).__name__}; got {type(out).__name__}")
 
 
-def warn_channels(ndim: int, x: Any, kernel: Any, keywords: dict[str, Any], stacklevel: int) -> None:
-    """Warn where a filter is about to run over what are probably colours."""
+def warn_channels(ndim: int, x: Any, kernel: Any, keywords: dict[str, Any], stacklevel: int) -> bool:
+    """Warn where a filter is about to run over what are probably colours; whether that was so."""
     unsaid = keywords["axes"] is None and keywords["channel_axis"] is None
-    if x.ndim == ndim + 1 and x.shape[-1] in (3, 4) and unsaid and np.ndim(kernel) == ndim:
-        warnings.warn(
-            f"x of shape {x.shape} looks like an image with {x.shape[-1]} channels last, but its last axis is filtered "
-            "as a spatial axis; say channel_axis=-1 for channels, or axes=... to silence this",
-            stacklevel=stacklevel,
-        )
+    if not (x.ndim == ndim + 1 and x.shape[-1] in (3, 4) and unsaid and np.ndim(kernel) == ndim):
+        return False
+    warnings.warn(
+        f"x of shape {x.shape} looks like an image with {x.shape[-1]} channels last, but its last axis is filtered "
+        "as a spatial axis; say channel_axis=-1 for channels, or axes=... to silence this",
+        stacklevel=stacklevel,
+    )
+    return True
 
 
 def _operation(name: str) -> Operation:
@@ -276,6 +286,30 @@ def _operation(name: str) -> Operation:
         backend: Any = None,
         workers: int | None = None,
     ) -> Any:
+        recalled = _warm.run(
+            x,
+            kernel,
+            out,
+            bias,
+            name,
+            mode,
+            boundary,
+            fill_value,
+            padding,
+            center,
+            stride,
+            dilation,
+            groups,
+            axes,
+            channel_axis,
+            conjugate,
+            dtype,
+            overflow,
+            backend,
+            workers,
+        )
+        if recalled is not None:
+            return recalled
         keywords = {
             "bias": bias,
             "mode": mode,
@@ -315,5 +349,6 @@ def clear_cache() -> None:
     >>> import convengine as ce
     >>> ce.clear_cache()
     """
+    _warm.clear()
     _calls.clear()
     select.clear_decisions()

@@ -96,15 +96,20 @@ class Call:
                 if not view.size:
                     view = _all_padding(problem)
                 returned = self.prepared(view, target)
-                if returned is not target:  # a filter may hand back an array of its own
-                    self.prepared.check_result(returned)
-                    target[...] = returned
+                if returned is not target:
+                    self.settle(returned, target)
             if self.conjugated:
                 np.conjugate(result, out=result)
         if out is None or result is out:
             return result
         out[...] = result
         return out
+
+    def settle(self, returned: Any, target: Any) -> None:
+        """Write to target what a filter handed back as an array of its own."""
+        assert self.prepared is not None
+        self.prepared.check_result(returned)
+        target[...] = returned
 
 
 def _all_padding(problem: Problem) -> np.ndarray[Any, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from convengine.errors import InvalidProblem
 
-__all__ = ["Options", "current", "options", "set_options"]
+__all__ = ["SOURCES", "Options", "current", "options", "set_options", "standing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +119,23 @@ _raw_names = (
 )
 
 
+_decoded = getattr(os.environ, "decodevalue", str) if _raw_environment is not os.environ else str
+
+# Where `standing` looks, for compiled code that looks there itself.
+SOURCES: dict[str, Any] = {
+    "context": _context,
+    "settings": globals(),
+    "environment": _raw_environment,
+    "names": _raw_names,
+}
+
+
 @lru_cache(maxsize=64)
-def _environment(values: tuple[str | None, ...]) -> Options:
+def _environment(values: tuple[Any, ...]) -> Options:
     said: dict[str, Any] = {}
-    for variable, value in zip(_environment_names, values, strict=True):
-        if value:
-            name = ENVIRONMENT[variable]
+    for variable, raw in zip(_environment_names, values, strict=True):
+        if raw:
+            name, value = ENVIRONMENT[variable], _decoded(raw)
             try:
                 said[name] = CHECKS[name](tuple(map(str.strip, value.split(","))) if name == "backend" else value)
             except InvalidProblem as error:
@@ -141,19 +152,31 @@ def _merged(*layers: Options) -> Options:
     return Options(**said)
 
 
-def current(*, backend: Any = None, workers: Any = None) -> Options:
-    """Return the options in force: keywords beat the context, the context the process, the process the environment."""
-    context = _context.get()
-    environment = DEFAULT
-    if any(map(_raw_environment.get, _raw_names)):
-        environment = _environment(tuple(map(os.environ.get, _environment_names)))
+@lru_cache(maxsize=256)
+def _one(options: Options) -> Options:
+    """Return the same object for equal options: what is kept for them is found by identity."""
+    return options
+
+
+def standing() -> tuple[Any, ...]:
+    """Return what the options in force are drawn from: the context's, the process's, the environment's values."""
+    return _context.get(), _process, *map(_raw_environment.get, _raw_names)
+
+
+def current(*, backend: Any = None, workers: Any = None, drawn: tuple[Any, ...] | None = None) -> Options:
+    """Return the options in force: keywords beat the context, the context the process, the process the environment.
+
+    `drawn` is what `standing` returned.
+    """
+    context, process, *values = drawn or standing()
+    environment = _environment(tuple(values)) if any(values) else DEFAULT
     if backend is None and workers is None:
-        if context is DEFAULT and _process is DEFAULT:
+        if context is DEFAULT and process is DEFAULT:
             return environment
         keywords = DEFAULT
     else:
         keywords = DEFAULT.updated(backend=backend, workers=workers)
-    return _merged(keywords, context, _process, environment)
+    return _merged(keywords, context, process, environment)
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +214,7 @@ def options(**values: Any) -> Iterator[Options]:
     ...     ce.corr1d([1, 2, 3], [1, 1])
     array([3, 5])
     """
-    token = _context.set(_context.get().updated(**_known(values)))
+    token = _context.set(_one(_context.get().updated(**_known(values))))
     try:
         yield _context.get()
     finally:
@@ -219,4 +242,4 @@ def set_options(**values: Any) -> None:
     """
     global _process
     cleared = {name: None for name, value in _known(values).items() if value is None}
-    _process = replace(_process, **cleared).updated(**values)
+    _process = _one(replace(_process, **cleared).updated(**values))

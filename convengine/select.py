@@ -236,7 +236,7 @@ class Prepared:
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x, into out if given."""
-        token = WORKERS.set(self.options.workers)
+        token = None if self.options.workers is None else WORKERS.set(self.options.workers)
         try:
             for number, candidate in enumerate(self.decision.candidates):
                 prepared = self._filters[number] if number in self._filters else self._prepare(number)
@@ -253,7 +253,18 @@ class Prepared:
                 reasons.append(_able(self.decision.problem, self.facts, self.options))
             raise NoBackend(Decision(self.decision.problem, (), tuple(reasons)).explain_none())
         finally:
-            WORKERS.reset(token)
+            if token is not None:
+                WORKERS.reset(token)
+
+    @property
+    def settled(self) -> Filter | None:
+        """The filter that a call turns to first; None while none is prepared, or where it declined before."""
+        for number, candidate in enumerate(self.decision.candidates):
+            if number not in self._filters:
+                return None
+            if (prepared := self._filters[number]) is not None:
+                return prepared if candidate is self.used else None
+        return None
 
     def check_result(self, result: Any) -> None:
         """Raise BackendError unless a filter's own result has the problem's shape and dtype."""

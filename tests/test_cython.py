@@ -6,6 +6,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -204,6 +206,67 @@ def test_workers_do_not_change_bits(level, workers):
         run = getattr(ce, name)
         alone = run(x, kernel, backend="cython", workers=1, **keywords)
         np.testing.assert_array_equal(run(x, kernel, backend="cython", workers=workers, **keywords), alone)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_short_rows_as_padded_ones(level, boundary):
+    """Rows are fetched whole up to a length, by their edges beyond; both give the bits of rows that need neither."""
+    rng = np.random.default_rng(11)
+    for dtype in (np.float32, np.float64, np.int32):
+        kernel = (rng.standard_normal((3, 5)) * 9).astype(dtype)
+        for width in (1, 7, 8, 15, 16, 17, 33, 64, 127, 128, 129, 130, 255, 256, 257, 300):
+            x = (rng.standard_normal((7, width)) * 9).astype(dtype)
+            how = {"constant_values": 3} if boundary == "constant" else {}
+            padded = np.pad(x, ((2, 1), (9, 3)), boundary, **how)
+            words = {"backend": "cython", "padding": ((2, 1), (9, 3)), "boundary": boundary}
+            y = ce.corr2d(x, kernel, **words, fill_value=3 if how else 0)
+            np.testing.assert_array_equal(y, ce.corr2d(padded, kernel, backend="cython"))
+
+
+def test_one_filter_for_arrays_that_lie_in_memory_in_many_ways(level):
+    """What the filter keeps of how it cut one call serves no call whose arrays lie otherwise."""
+    rng = np.random.default_rng(12)
+    room = rng.standard_normal((2, 40, 60, 3)).astype(np.float32)
+    kernel = rng.standard_normal((3, 3)).astype(np.float32)
+    views = [room[..., 0], room[:, ::-1, :, 1], np.ascontiguousarray(room[..., 2]), room[:1].repeat(2, 0)[..., 0]]
+    plan = ce.plan("corr2d", views[0], kernel, mode="same", backend="cython")
+    wanted = [ce.corr2d(view.copy(), kernel, mode="same", backend="cython") for view in views]
+    places = [np.empty((2, 40, 60), np.float32), np.empty((2, 60, 40), np.float32).transpose(0, 2, 1)]
+
+    def work(first):
+        for turn in range(60):
+            at = (first + turn) % len(views)
+            out = (None, *(place.copy("K") for place in places))[turn % 3]
+            np.testing.assert_array_equal(plan(views[at], out=out), wanted[at])
+
+    for _ in range(2):
+        work(0)
+    with ThreadPoolExecutor(4) as executor:
+        for future in [executor.submit(work, first) for first in range(4)]:
+            future.result()
+
+
+def test_a_filter_follows_the_workers_of_each_call(level, monkeypatch):
+    rng = np.random.default_rng(13)
+    x, kernel = rng.standard_normal((300, 300)).astype(np.float32), rng.standard_normal((5, 5)).astype(np.float32)
+    wanted = ce.corr2d(x, kernel, backend="cython", workers=1)
+    for limit in ("1", "3", "1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+        np.testing.assert_array_equal(ce.corr2d(x, kernel, backend="cython"), wanted)
+
+
+def test_out_of_a_filter_must_be_a_writable_array():
+    module = import_module(f"convengine_cython.kernels_{LEVELS[0]}_f4")
+    call = ce.plan("corr1d", np.zeros(9, np.float32), np.ones(3, np.float32), backend="cython")._call
+    filter_ = call.prepared._prepare(0)
+    assert isinstance(filter_, module.DirectFilter)
+    out = np.zeros(7, np.float32)
+    assert filter_(np.ones(9, np.float32), out) is out
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        filter_(np.ones(9, np.float32), out)
+    with pytest.raises(TypeError, match="ndarray"):
+        filter_(np.ones(9, np.float32), [0.0] * 7)
 
 
 def test_many_threads_at_once(level):

@@ -233,7 +233,7 @@ cdef class KernelGradient:
             a = b * w.dilation[2]
             offsets[b] = a % stride * w.phase + a // stride
         w.needed, w.columns = flags, offsets
-        if <double> g.rows * w.out_sizes[2] * g.part_size > SERIAL_TAPS:
+        if not is_serial(<double> g.rows * w.out_sizes[2] * g.part_size, 0):
             workers = allowed_workers()
         items = g.parts * w.groups * g.blocks * g.slabs * w.widths[0] * g.heights
         with nogil:

@@ -10,19 +10,6 @@ cdef inline Py_ssize_t source(const Work* w, int axis, Py_ssize_t position) noex
     return w.right[axis][position - w.sizes[axis]]
 
 
-cdef inline void copy(const T* row, T* to, Py_ssize_t count) noexcept nogil:
-    """Adjacent elements by whole vectors, the last one overlapping."""
-    cdef Py_ssize_t i = 0
-    if count < CE_LANES:
-        for i in range(count):
-            to[i] = row[i]
-        return
-    while i < count:
-        i = min(i, count - CE_LANES)
-        ce_store(to + i, ce_load(row + i))
-        i += CE_LANES
-
-
 cdef inline void gather(const Work* w, const char* row, const Py_ssize_t* pixels, Py_ssize_t count, T fill,
                         T* to) noexcept nogil:
     """Border samples of a row: the pixels of an index map, each with its interleaved channels; -1 is the fill value."""
@@ -31,8 +18,6 @@ cdef inline void gather(const Work* w, const char* row, const Py_ssize_t* pixels
         if pixels[i] < 0:
             for c in range(w.inner):
                 to[i * w.inner + c] = fill
-        elif w.x_code == CODE and w.inner == 1:
-            to[i] = (<const T*> (row + pixels[i] * w.x_element))[0]
         else:
             fetch(w.x_code, row + pixels[i] * w.inner * w.x_element, w.x_element, to + i * w.inner, w.inner)
 
@@ -50,10 +35,7 @@ cdef void fetch_row(const Work* w, const char* row, Py_ssize_t first, Py_ssize_t
         gather(w, row, w.left[2] + first, n, fill, to)
         at = max(first, before) - before
         i = min(max(min(first + count, beyond) - before - at, 0), count - n)
-        if w.x_code == CODE and w.x_element == <Py_ssize_t> sizeof(T):
-            copy(<const T*> row + at * inner, to + n * inner, i * inner)
-        else:
-            fetch(w.x_code, row + at * inner * w.x_element, w.x_element, to + n * inner, i * inner)
+        fetch(w.x_code, row + at * inner * w.x_element, w.x_element, to + n * inner, i * inner)
         i += n
         gather(w, row, w.right[2] + (first + i - beyond), count - i, fill, to + i * inner)
         return
@@ -73,6 +55,35 @@ cdef void fetch_row(const Work* w, const char* row, Py_ssize_t first, Py_ssize_t
             i += 1
 
 
+cdef inline void fetch_plain(const Work* w, const T* row, Py_ssize_t first, Py_ssize_t count, T fill,
+                             T* to) noexcept nogil:
+    """The same for a row of adjacent samples of the kernels' own type, one after the other and without conversion.
+
+    At the edges of a small image the rows are many and short: fetched one by one they would cost as much as its sums.
+    """
+    cdef Py_ssize_t before = w.before[2], i = 0, n, pixel
+    while i < count and first + i < before:
+        pixel = w.left[2][first + i]
+        to[i] = fill if pixel < 0 else row[pixel]
+        i += 1
+    n = min(count, before + w.sizes[2] - first)
+    row += first - before
+    if n - i >= CE_LANES:
+        while i < n:
+            i = min(i, n - CE_LANES)
+            ce_store(to + i, ce_load(row + i))
+            i += CE_LANES
+    else:
+        while i < n:
+            to[i] = row[i]
+            i += 1
+    row -= first - before
+    while i < count:
+        pixel = w.right[2][first + i - before - w.sizes[2]]
+        to[i] = fill if pixel < 0 else row[pixel]
+        i += 1
+
+
 cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py_ssize_t height, Py_ssize_t first,
                     Py_ssize_t count, bint direct, const T** rows, T* filled, T* scratch) noexcept nogil:
     """Fill the table of row pointers for `height` output rows from y and `count` output elements from `first`."""
@@ -82,11 +93,11 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
     cdef int part
     cdef const char* plane
     cdef const T** table = rows
+    cdef bint plain = w.x_code == CODE and w.x_element == <Py_ssize_t> sizeof(T) and stride == 1 and w.inner == 1
     reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
     total = (w.before[2] + w.sizes[2] + w.after) * w.inner
     end = max(count, CE_LANES) + reach // stride + 1
-    if stride == 1:  # as below, without a division in each row
-        n = min(count + reach + 1, total - first)
+    n = min(count + reach + 1, total - first)  # as below for a stride of 1, without a division in each row
     for c in range(w.channels):
         for part in range(w.x_parts):
             for kz in range(w.widths[0]):
@@ -100,6 +111,12 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
                         table[q] = filled + part * w.filled
                     elif direct:
                         table[q] = <const T*> (plane + ys * w.x_axis[1]) + (first - w.before[2] * w.inner)
+                    elif plain:
+                        fetch_plain(w, <const T*> (plane + ys * w.x_axis[1]), first, n, w.fill[part], scratch)
+                        for i in range(n, end):
+                            scratch[i] = 0
+                        table[q] = scratch
+                        scratch += w.row
                     else:
                         for f in range(phases):
                             if stride > 1:

@@ -14,9 +14,12 @@
 # that holds it, nor the band, the chunk, the number of workers or the batch change its bits. There is no scalar tail:
 # a remainder is done by a tile that overlaps its neighbour, or in scratch.
 
-from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
+cimport cython
+cimport numpy as cnp
+from cpython.buffer cimport PyBUF_STRIDES, PyObject_GetBuffer, PyBuffer_Release
 from libc.math cimport fmod, isnan, rint
 from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 import numpy as np
 
@@ -24,6 +27,8 @@ from convengine.native cimport pool
 
 from convengine.errors import InvalidProblem
 from convengine.plugin import workers as allowed_workers
+
+cnp.import_array()
 
 include "work.pxi"
 include "rows.pxi"
@@ -34,12 +39,38 @@ include "gradient_tiles.pxi"
 include "gradient_items.pxi"
 
 
+cdef class Cut:
+    """The work, cut for x and out that lie in memory in one way, and for so many workers. Immutable once made."""
+
+    cdef Work work
+    cdef bytes shape, x_strides, out_strides
+    cdef bytearray needed, columns                  # what `work` points to
+    cdef int workers
+    cdef bint serial                                # too little work for a second worker
+    cdef Py_ssize_t items
+
+    def __init__(self, cnp.ndarray x, cnp.ndarray out):
+        self.shape = (<const char*> cnp.PyArray_DIMS(x))[:x.ndim * sizeof(cnp.npy_intp)]
+        self.x_strides = (<const char*> cnp.PyArray_STRIDES(x))[:x.ndim * sizeof(cnp.npy_intp)]
+        self.out_strides = (<const char*> cnp.PyArray_STRIDES(out))[:out.ndim * sizeof(cnp.npy_intp)]
+
+    cdef bint fits(self, cnp.ndarray x, cnp.ndarray out):
+        """Whether x and out lie as those that this was made for."""
+        cdef size_t size = x.ndim * sizeof(cnp.npy_intp)
+        return <size_t> len(self.shape) == size == <size_t> len(self.out_strides) == \
+            out.ndim * sizeof(cnp.npy_intp) \
+            and memcmp(cnp.PyArray_DIMS(x), <const char*> self.shape, size) == 0 \
+            and memcmp(cnp.PyArray_STRIDES(x), <const char*> self.x_strides, size) == 0 \
+            and memcmp(cnp.PyArray_STRIDES(out), <const char*> self.out_strides, size) == 0
+
+
 cdef class DirectFilter:
     """A kernel packed for one problem; called with x and out. Thread-safe: a call works on its own copy of `work`."""
 
     cdef Work work
+    cdef Cut last                                   # the latest call's, for the next one that is alike
     cdef object layout, taps, bias, out_shape, out_dtype, empty
-    cdef Py_ssize_t total, item_size, out_item_size
+    cdef Py_ssize_t total, outputs, item_size, out_item_size
 
     def __init__(self, layout, out_shape, out_dtype, x_item_size, empty):
         cdef Work* w = &self.work
@@ -67,7 +98,8 @@ cdef class DirectFilter:
         w.taps, w.bias = <const T*> address(self.taps), <const T*> address(self.bias)
         w.block_taps = w.planes * w.widths[0] * w.widths[1] * w.widths[2] * w.tall_streams
         w.group_taps = w.blocks * w.block_taps
-        self.total = w.block_taps * w.blocks * w.groups * w.out_sizes[0] * w.out_sizes[1] * w.out_sizes[2]
+        self.outputs = w.tall_streams * w.blocks * w.groups * w.out_sizes[0] * w.out_sizes[1] * w.out_sizes[2]
+        self.total = w.planes * w.widths[0] * w.widths[1] * w.widths[2] * self.outputs
 
     @property
     def nbytes(self):
@@ -96,22 +128,23 @@ cdef class DirectFilter:
         elif side == 2 and w.out_sizes[1] >= 2:
             w.line, w.tall = line_pair, 2
 
-    def __call__(self, x, out=None):
+    def __call__(self, cnp.ndarray x not None, out=None):
         """Filter x, canonical, any strides, into out."""
-        cdef Work w = self.work
-        cdef Py_buffer source_buffer
-        cdef Py_buffer target_buffer
-        if out is None:
-            out = self.empty(self.out_shape, self.out_dtype)
-        PyObject_GetBuffer(x, &source_buffer, PyBUF_STRIDES)
-        try:
-            PyObject_GetBuffer(out, &target_buffer, PyBUF_STRIDES | PyBUF_WRITABLE)
-            try:
-                self._run(&w, &source_buffer, &target_buffer)
-            finally:
-                PyBuffer_Release(&target_buffer)
-        finally:
-            PyBuffer_Release(&source_buffer)
+        cdef Work w
+        cdef Cut cut
+        cdef cnp.ndarray target = self.empty(self.out_shape, self.out_dtype) if out is None else out
+        if not cnp.PyArray_ISWRITEABLE(target):
+            raise ValueError("out is read-only")
+        with cython.critical_section(self):
+            cut = self.last
+        if cut is None or not cut.fits(x, target) or not (cut.serial or cut.workers == allowed_workers()):
+            cut = self._cut(x, target)
+            with cython.critical_section(self):
+                self.last = cut
+        w = cut.work
+        w.x, w.out = <const char*> cnp.PyArray_DATA(x), <char*> cnp.PyArray_DATA(target)
+        with nogil:
+            pool.run(item, &w, cut.items, <int> min(<Py_ssize_t> cut.workers, cut.items))
         if w.status & NO_MEMORY:
             raise MemoryError(f"no memory for {w.memory} bytes of scratch in a worker")
         if w.status & HELD_NAN:
@@ -120,15 +153,16 @@ cdef class DirectFilter:
             raise OverflowError(
                 f"a result of {w.culprit:.17g} does not fit dtype={self.out_dtype}; use overflow='saturate'"
             )
-        return out
+        return target
 
-    cdef _run(self, Work* w, Py_buffer* x, Py_buffer* out):
+    cdef Cut _cut(self, cnp.ndarray x, cnp.ndarray out):
+        """Cut the work for x and out as they lie in memory."""
+        cdef Cut made = Cut(x, out)
+        cdef Work* w = &made.work
         cdef int axis, spatial = self.layout.ndim, layer = self.layout.layer, batch = x.ndim - spatial - layer
-        cdef int workers = 1
-        cdef Py_ssize_t images = 1, items, a, r, b
+        cdef Py_ssize_t images = 1, a, r, b
         cdef bint x_direct
-        w.x, w.out = <const char*> x.buf, <char*> out.buf
-        w.status = 0
+        w[0] = self.work
         for axis in range(3):
             w.x_axis[axis] = w.out_axis[axis] = 0
         for axis in range(spatial):
@@ -156,16 +190,14 @@ cdef class DirectFilter:
                 w.line = line_single
         x_direct = w.x_code == CODE and w.stride[2] == 1 and w.x_element == <Py_ssize_t> sizeof(T)
         w.out_direct = w.out_code == CODE and w.out_parts == 1 and w.out_element == <Py_ssize_t> sizeof(T)
-        w.stream = w.out_direct and w.inner * images * w.out_sizes[0] * w.out_sizes[1] * w.out_sizes[2] * sizeof(T) > CACHED
-        if self.total * w.inner * images > SERIAL_TAPS:
-            workers = allowed_workers()
-        cut(w, x_direct, workers, images)
+        w.stream = w.out_direct and self.outputs * w.inner * images * <Py_ssize_t> sizeof(T) > CACHED
+        made.serial = is_serial(<double> self.total * w.inner * images, <double> self.outputs * w.inner * images)
+        made.workers = 1 if made.serial else allowed_workers()
+        cut(w, x_direct, made.workers, images)
         # Which padded rows a band needs, and where in a row each kernel column lies.
-        cdef bytearray needed = bytearray(w.span)
-        cdef Py_ssize_t columns_bytes = w.widths[2] * sizeof(Py_ssize_t)
-        cdef bytearray columns = bytearray(columns_bytes)
-        cdef char* flags = needed
-        cdef Py_ssize_t* offsets = <Py_ssize_t*> <char*> columns
+        made.needed, made.columns = bytearray(w.span), bytearray(w.widths[2] * sizeof(Py_ssize_t))
+        cdef char* flags = made.needed
+        cdef Py_ssize_t* offsets = <Py_ssize_t*> <char*> made.columns
         if w.stride[1] == 1 and w.dilation[1] == 1:
             for a in range(w.span):
                 flags[a] = 1
@@ -178,9 +210,8 @@ cdef class DirectFilter:
             offsets[b] = a * w.inner if w.stride[2] == 1 else a % w.stride[2] * w.phase + a // w.stride[2]
         w.needed, w.columns = flags, offsets
         lay_scratch(w)
-        items = images * w.groups * w.splits * w.out_sizes[0] * w.bands * w.chunks
-        with nogil:
-            pool.run(item, w, items, <int> min(<Py_ssize_t> workers, items))
+        made.items = images * w.groups * w.splits * w.out_sizes[0] * w.bands * w.chunks
+        return made
 
 
 cdef void* address(array) except NULL:
