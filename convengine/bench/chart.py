@@ -1,4 +1,4 @@
-"""The picture of a run: time against kernel width, a line for each of our methods and each peer, both axes logarithmic."""
+"""The picture of a run: time against kernel width, a line for each method of ours and each peer, logarithmic."""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -100,7 +100,7 @@ def require(task: Task, reference: Reference, result: Array, bound: Bound) -> fl
         index = np.unravel_index(int(fractions.argmax()), fractions.shape)
         place = tuple(int(i) for i in index)
         raise AssertionError(
-            f"result {place} must be {reference.value[index]:.9g}; got {result[index]:.9g}, {largest:.3g} times what its"
-            f" bound allows; {np.count_nonzero(fractions > 1)} of {fractions.size} are beyond theirs"
+            f"result {place} must be {reference.value[index]:.9g}; got {result[index]:.9g}, {largest:.3g} times what"
+            f" its bound allows; {np.count_nonzero(fractions > 1)} of {fractions.size} are beyond theirs"
         )
     return largest

@@ -43,15 +43,17 @@ def direct(task: Task, terms: int | None = None, factors: Sequence[Array] | None
     return Bound(gamma(terms or task.taps, unit_roundoff(task.dtype)), factors=applied)
 
 
-def fft(task: Task, dtype: str | None = None) -> Bound:
-    """Any product of spectra, of blocks or of the whole: no block is longer than twice the padded array along an axis."""
+def fft(task: Task) -> Bound:
+    """Any product of spectra, of blocks or of the whole: none is longer than twice the padded array along an axis."""
+    if not task.is_float:
+        return exact()
     size = float(np.prod([2 * (n + k) for n, k in zip(task.shape, task.kernel_shape, strict=True)], dtype=float))
-    return Bound(normwise=fft_constant(size, dtype or task.dtype))
+    return Bound(normwise=fft_constant(size, task.dtype))
 
 
 def either(task: Task) -> Bound:
     """For a library that chooses by itself, and does not tell."""
-    return Bound(direct(task).componentwise, fft(task).normwise) if task.is_float else exact()
+    return Bound(direct(task).componentwise, fft(task).normwise)
 
 
 @dataclass(slots=True)

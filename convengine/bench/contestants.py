@@ -30,8 +30,8 @@ def ours(methods: Sequence[str], levels: Sequence[str]) -> list[Contestant]:
     Parameters
     ----------
     methods : sequence of str
-        "auto" for the automatic choice, or a backend's name, or "backend/method" where `method` is how the method's name
-        starts: "cython/direct".
+        "auto" for the automatic choice, or a backend's name, or "backend/method" where `method` is how the name of
+        the method starts: "cython/direct".
     levels : sequence of str
         Of `cpu.levels()`, to be forced; none: the best.
     """

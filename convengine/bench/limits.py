@@ -50,7 +50,7 @@ class Limits:
         return cpu.name()
 
     def at(self, task: Task, level: str, seconds: float) -> dict[str, Any]:
-        """The limits that hold for a task: the peak in its dtype, if it is a float, and the fastest copy of its size."""
+        """The limits for a task: the peak in its dtype, if it is a float, and the fastest copy of its size."""
         ways = _copies(task.nbytes, self._threads)
         copies = {name: measure(way, seconds / len(ways)).seconds for name, way in ways.items()}
         fastest = min(copies, key=copies.__getitem__)

@@ -56,14 +56,17 @@ class Ours:
 
     def routes(self, job: Job) -> list[Route] | str:
         """The one way there is: what is chosen is part of what is timed."""
-        return [Route("", lambda: self._start(job))]
+        how: dict[str, Any] = {"mode": "same", "boundary": job.task.boundary, "workers": job.threads}
+        how |= {} if job.task.is_float else {"dtype": job.out.dtype}
+        how |= {"backend": self._backend} if self._backend else {}
+        explanation = explain(job.x, job.kernel, op=job.task.operation, **how)
+        if explanation.chosen is None:
+            return "; ".join(f"{row.backend} {row.status}" for row in explanation.rows if row.backend == self._backend)
+        return [Route("", lambda: self._start(job, how))]
 
-    def _start(self, job: Job) -> Run:
+    def _start(self, job: Job, how: dict[str, Any]) -> Run:
         task, x, kernel, out = job.task, job.x, job.kernel, job.out
         function = getattr(ce, task.operation)
-        how: dict[str, Any] = {"mode": "same", "boundary": task.boundary, "workers": job.threads}
-        how |= {} if task.is_float else {"dtype": out.dtype}
-        how |= {"backend": self._backend} if self._backend else {}
 
         def call() -> Any:
             return function(x, kernel, out=out, **how)

@@ -12,7 +12,7 @@ from convengine.bench.suites import Suite
 
 __all__ = ["Report", "Run"]
 
-# What a turn and a start take beyond the seconds that are measured: arrays, warming up, trials; the import of a library.
+# What a turn and a start take beyond the seconds that are measured: arrays, warming up, trials; importing a library.
 TURN_SECONDS, START_SECONDS = 0.25, 1.5
 BUSY = 0.1  # of the CPUs' time in others' hands: figures are then worth little
 

@@ -57,6 +57,7 @@ class Arena:
     versions: dict[str, str] = field(default_factory=dict)
     _processes: dict[str, Process] = field(default_factory=dict)
     _folder: Any = None
+    _unusable: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> "Arena":
         self._folder = tempfile.TemporaryDirectory(prefix="convengine-bench-")
@@ -77,13 +78,24 @@ class Arena:
     def ask(self, contestant: Contestant, request: dict[str, Any]) -> dict[str, Any]:
         """Ask a process that lives on, started if need be; Failed if it does not answer."""
         name = contestant.name
+        if name in self._unusable:
+            raise Failed(self._unusable[name])
         try:
             if name not in self._processes:
-                self._processes[name] = self._started(contestant)
-                self.versions[name] = self._processes[name].ask({"do": "hello"}, START_SECONDS)["version"]
+                self._start(contestant)
             return self._processes[name].ask(request, self.settings.limit)
         except Broken:
             self._processes.pop(name).end()
+            raise
+
+    def _start(self, contestant: Contestant) -> None:
+        """Start a process that lives on; what can't be imported once is not tried again."""
+        name = contestant.name
+        self._processes[name] = self._started(contestant)
+        try:
+            self.versions[name] = self._processes[name].ask({"do": "hello"}, START_SECONDS)["version"]
+        except Failed as error:
+            self._unusable[name] = str(error)
             raise
 
     def ask_afresh(self, contestant: Contestant, request: dict[str, Any]) -> dict[str, Any]:

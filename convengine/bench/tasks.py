@@ -103,8 +103,8 @@ class Task:
     def arrays(self) -> tuple[Array, Array]:
         """Make x and the kernel.
 
-        Integers lie within 8 of 0 or of 128, and taps within 8 of 0, so that few results saturate and float32 holds all
-        of them exactly: some libraries sum integers in it.
+        Integers lie within 4 of 0 or of 128, taps within 8 of 0 with a sum of 1: few results saturate, which would hide
+        errors, and float32 holds all of them exactly, in which some libraries sum integers.
         """
         rng = np.random.default_rng(0)
         if self.is_float:
@@ -116,10 +116,20 @@ class Task:
                 kernel = rng.standard_normal(self.kernel_shape) / np.sqrt(self.taps)
             return x, kernel.astype(self.dtype)
         middle = 128 if np.dtype(self.dtype).kind == "u" else 0
-        x = rng.integers(middle - 8, middle + 9, self.shape, self.dtype)
-        return x, rng.integers(-8, 9, self.kernel_shape, np.int8)
+        x = rng.integers(middle - 4, middle + 5, self.shape, self.dtype)
+        return x, _taps_of_sum_one(rng.integers(-8, 9, self.kernel_shape, np.int8))
 
     def factors(self) -> tuple[Array, Array]:
         """The column and the row whose outer product the kernel of a Gaussian is, in float64."""
         rows, columns = (gaussian_weights(width) for width in self.kernel_shape)
         return rows, columns
+
+
+def _taps_of_sum_one(taps: Array) -> Array:
+    """Bring integers of -8 to 8 to a sum of 1, one step each, one after the other, as long as it takes."""
+    flat = taps.ravel()
+    while missing := 1 - int(flat.sum(dtype=np.int64)):
+        step = 1 if missing > 0 else -1
+        movable = np.flatnonzero(np.abs(flat.astype(int) + step) <= 8)[: abs(missing)]
+        flat[movable] += np.int8(step)
+    return flat.reshape(taps.shape)

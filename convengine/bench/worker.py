@@ -22,6 +22,7 @@ from convengine.bench.timing import measure
 __all__ = ["main"]
 
 TRIAL = 0.05  # seconds that each route is timed to find the fastest
+MOST_TEXT = 300  # characters of an error
 
 
 def main() -> None:
@@ -46,8 +47,8 @@ def _serve(subject: Any, threads: int, answers: TextIO) -> None:
         try:
             answer = _answer(subject, threads, json.loads(line))
         except Exception as error:  # noqa: BLE001  # whatever a library raises is the parent's to tell
-            text = str(error).strip().splitlines()
-            answer = {"failed": f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")}
+            text = "; ".join(line.strip() for line in str(error).splitlines())[:MOST_TEXT]
+            answer = {"failed": f"{type(error).__name__}: {text}" if text else type(error).__name__}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

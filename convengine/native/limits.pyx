@@ -186,8 +186,8 @@ def region(int workers, *, double idle=0.0, double work=1e-4, int repeats=50) ->
     workers : int
         Threads; the region has as many items.
     idle : float
-        Seconds from one region to the next, in which the caller keeps its core and the helpers have nothing to do: below
-        50 us they still watch for work, after that they sleep.
+        Seconds from one region to the next, in which the caller keeps its core and the helpers have nothing to do:
+        below 50 us they still watch for work, after that they sleep.
     work : float
         Seconds that each item takes. A cost beyond it cannot be seen: the caller then does the items itself.
     repeats : int

@@ -34,7 +34,7 @@ class OpenCV:
         border = cv2.BORDER_CONSTANT if task.boundary == "constant" else cv2.BORDER_REFLECT_101
         x, out, kernel = _plane(job.x), _plane(job.out), _plane(job.kernel)
         kernel = kernel if task.is_float else kernel.astype(np.float32)
-        dft = Bound() if not task.is_float else either(task) if task.taps >= DFT_TAPS else direct(task)
+        dft = either(task) if task.taps >= DFT_TAPS else direct(task)
         ways: dict[str, tuple[Callable[[], Any], Bound, float]] = {}
         if task.kind != "gaussian":
             ways["filter2D"] = lambda: cv2.filter2D(x, -1, kernel, dst=out, borderType=border), dft, 0.0
