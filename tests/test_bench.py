@@ -361,7 +361,7 @@ def test_the_command_tells_who_is_right_wrong_broken_and_absent(fakes, tmp_path)
             "refuses": "refused", "raises": "failed", "dies": "failed", "unloadable": "failed",
         }  # fmt: skip
         assert len(found["right"]["seconds"]) == len(found["convengine"]["seconds"]) == 3
-        assert found["right"]["route"] == "best"
+        assert found["right"]["routes"] == {"best": 3}
         assert [text.partition(":")[0] for text in found["right"]["skipped"]] == ["endless", "broken"]
         assert 0 < found["right"]["error"] <= 1
         assert one["best_peer"] in ("right", "chatty")
@@ -379,12 +379,12 @@ def test_the_command_tells_who_is_right_wrong_broken_and_absent(fakes, tmp_path)
     assert lines[3].split()[0] == "cython/direct"
     for text in (
         "chosen: convengine leads the best peer ",
-        "wrong: wrong, float32 24x24 * 3x3: result ",
+        "wrong: wrong, float32 24x24 * 3x3: best: result ",
         "failed: dies, float32 24x24 * 5x5: ended with exit code 3: fatal: core melted",
         "failed: raises, float32 24x24 * 3x3: RuntimeError: out of; order",
         "not taking part: refuses: has no float32",
         "not installed: absent (pip install no-such-package)",
-        "Right 1.0: best",
+        "right (Right 1.0): best",
     ):
         assert any(line.startswith(text) for line in lines), text
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -435,7 +435,7 @@ def test_a_long_run_says_so_first(monkeypatch, fakes):
     monkeypatch.setattr(bench.Run, "report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     result = RUNNER.invoke(application, ["bench", "--suite", "direct", "--peers", "right"])
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[0].startswith("about 2 min or more: 225 turns of 0.2 s")
+    assert result.stderr.splitlines()[0].startswith("about 2 min or more: 225 turns and")
 
 
 def children(pid):

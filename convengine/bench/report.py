@@ -110,16 +110,21 @@ class Run:
     @property
     def turns(self) -> int:
         """How often `advance(1)` will be called."""
+        return sum(self._turns(suite) for suite in self.suites.values())
+
+    def _turns(self, suite: Suite) -> int:
         timed = self.settings.rounds * (len(self.contestants) + 1)
         each = {"time": timed, "memory": len(self.ours)}
-        return sum(
-            len(suite.tasks()) * each[suite.measure] if suite.measure in each else 1 for suite in self.suites.values()
-        )
+        return len(suite.tasks()) * each[suite.measure] if suite.measure in each else 1
 
     @property
     def estimate(self) -> float:
         """Seconds that it may take; slow peers on large arrays add to that."""
-        return self.turns * (self.settings.seconds + TURN_SECONDS) + len(self.contestants) * START_SECONDS
+        turns = sum(
+            self._turns(suite) * (TURN_SECONDS + (self.settings.seconds or suite.seconds))
+            for suite in self.suites.values()
+        )
+        return turns + len(self.contestants) * START_SECONDS
 
     def report(self, command: str, missing: dict[str, str], advance: Callable[[float], None]) -> Report:
         """Run it."""
@@ -134,6 +139,7 @@ class Run:
         return report
 
     def _suite(self, arena: Arena, report: Report, name: str, suite: Suite, advance: Callable[[float], None]) -> None:
+        seconds = self.settings.seconds or suite.seconds
         match suite.measure:
             case "memory":
                 for task in suite.tasks():
@@ -141,11 +147,11 @@ class Run:
                         report.memory.append(arena.memory(task, one))
                         advance(1)
             case "limits":
-                report.limits = arena.machine([4 * size**2 for size in suite.sizes])
+                report.limits = arena.machine([4 * size**2 for size in suite.sizes], seconds)
                 advance(1)
             case "pool":
                 report.regions = arena.regions()
                 advance(1)
             case _:
                 for task in suite.tasks():
-                    report.comparisons.append(arena.compare(name, task, self.contestants, advance))
+                    report.comparisons.append(arena.compare(name, task, self.contestants, seconds, advance))

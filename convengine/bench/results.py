@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -40,8 +41,10 @@ class Entry:
         Of the library or method; whether it is convengine's.
     seconds : list of float
         The median call of each round.
-    route, method : str
-        The function and settings that were fastest; what convengine chose.
+    routes : Counter of str
+        In how many rounds each function, with its settings, was the fastest.
+    method : str
+        What convengine chose.
     calls : int
         All that were timed.
     error : float, optional
@@ -56,7 +59,7 @@ class Entry:
     ours: bool
     level: str = ""
     seconds: list[float] = field(default_factory=list)
-    route: str = ""
+    routes: Counter[str] = field(default_factory=Counter)
     method: str = ""
     calls: int = 0
     error: float | None = None

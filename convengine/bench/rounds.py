@@ -34,8 +34,8 @@ class Settings:
     ----------
     threads, rounds : int
         Threads of every library; how often each has its turn.
-    seconds : float
-        That a turn measures.
+    seconds : float, optional
+        That a turn measures; default: what each suite says.
     patience : float
         A route whose call would take longer, in seconds, is not tried.
     limit : float
@@ -44,7 +44,7 @@ class Settings:
 
     threads: int
     rounds: int = 5
-    seconds: float = 0.2
+    seconds: float | None = None
     patience: float = 2.0
     limit: float = 120.0
 
@@ -122,9 +122,14 @@ class Arena:
         return Contestant("limits", LIMITS, arguments={"threads": self.settings.threads})
 
     def compare(
-        self, suite: str, task: Task, contestants: Sequence[Contestant], advance: Callable[[float], None]
+        self,
+        suite: str,
+        task: Task,
+        contestants: Sequence[Contestant],
+        seconds: float,
+        advance: Callable[[float], None],
     ) -> Comparison:
-        """Run all rounds of one task, calling `advance(1)` after each turn."""
+        """Run all rounds of one task, with turns of so many seconds, calling `advance(1)` after each."""
         comparison = Comparison(suite, task, [Entry(one.name, one.is_ours, one.level) for one in contestants])
         reference = self.place(task)
         turns = [
@@ -135,23 +140,22 @@ class Arena:
             first = number % len(turns)  # nobody always follows the same neighbour
             for contestant, entry in turns[first:] + turns[:first]:
                 if entry is None:
-                    self._measure_limits(contestant, comparison)
+                    self._measure_limits(contestant, comparison, seconds)
                 elif entry.status == "ok" and not (number and _is_hopeless(entry, comparison)):
-                    self._turn(contestant, entry, task, reference)
+                    self._turn(contestant, entry, task, reference, seconds)
                     time.sleep(PAUSE)
                 advance(1)
         return comparison
 
-    def _turn(self, contestant: Contestant, entry: Entry, task: Task, reference: Reference) -> None:
-        settings, is_first = self.settings, not entry.seconds
+    def _turn(self, contestant: Contestant, entry: Entry, task: Task, reference: Reference, seconds: float) -> None:
+        settings = self.settings
         request = {
             "do": "time",
             "task": task.to_dict(),
             "folder": str(self.folder),
-            "route": None if is_first else entry.route,
-            "seconds": settings.seconds,
+            "routes": list(entry.routes) or None,
+            "seconds": seconds,
             "patience": settings.patience,
-            "result": "result.npy" if is_first else None,
         }
         try:
             answer = self.ask(contestant, request)
@@ -161,24 +165,34 @@ class Arena:
         if "refused" in answer:
             entry.end("refused", answer["refused"])
             return
-        entry.seconds.append(answer["seconds"])
-        entry.calls += answer["calls"]
-        entry.method = answer["method"]
-        if is_first:
-            entry.route, entry.skipped = answer["route"], answer["skipped"]
-            result = np.load(self.folder / "result.npy")
-            try:
-                entry.error = require(task, reference, result, Bound(**answer["bound"]))
-            except AssertionError as error:
-                entry.end("wrong", str(error))
+        if not entry.routes:
+            entry.skipped = answer["skipped"]
+            self._check(entry, answer["found"], task, reference)
+        fastest = min(answer["found"], key=lambda found: float(found["seconds"]))
+        entry.seconds.append(fastest["seconds"])
+        entry.calls += fastest["calls"]
+        entry.method = fastest["method"]
+        entry.routes[fastest["route"]] += 1
 
-    def _measure_limits(self, limits: Contestant, comparison: Comparison) -> None:
+    def _check(self, entry: Entry, found: Sequence[dict[str, Any]], task: Task, reference: Reference) -> None:
+        """Hold the results of every route that is timed against their bounds."""
+        errors = []
+        for number, one in enumerate(found):
+            entry.routes[one["route"]] = 0
+            result = np.load(self.folder / f"result-{number}.npy")
+            try:
+                errors.append(require(task, reference, result, Bound(**one["bound"])))
+            except AssertionError as error:
+                entry.end("wrong", f"{one['route']}: {error}" if one["route"] else str(error))
+        entry.error = max(errors, default=None)
+
+    def _measure_limits(self, limits: Contestant, comparison: Comparison, seconds: float) -> None:
         levels = dict.fromkeys(entry.level for entry in comparison.ours)
         task = comparison.task
         found: dict[str, Any] = {}
         for level in levels:
             request = {"do": "limits", "task": task.to_dict(), "level": level}
-            found = self.ask(limits, request | {"seconds": self.settings.seconds / len(levels)})
+            found = self.ask(limits, request | {"seconds": seconds / len(levels)})
             if found["flops"] is not None:
                 comparison.flops.setdefault(level, []).append(found["flops"])
         if found:
@@ -198,9 +212,9 @@ class Arena:
         except Failed as error:
             return found | {"bytes": None, "method": "", "reason": str(error)}
 
-    def machine(self, counts: Sequence[int]) -> dict[str, Any]:
+    def machine(self, counts: Sequence[int], seconds: float) -> dict[str, Any]:
         """Peaks of every level, and copies of so many bytes."""
-        request = {"do": "machine", "nbytes": list(counts), "seconds": self.settings.seconds / 2}
+        request = {"do": "machine", "nbytes": list(counts), "seconds": seconds / 2}
         return self.ask_afresh(self.limits(), request)
 
     def regions(self) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ class Suite:
     dtypes: tuple[str, ...] = ("float32",)
     kind: str = "image"
     measure: str = "time"  # "memory", "limits", "pool"
+    seconds: float = 0.3  # of a turn
 
     def narrowed(self, sizes: Iterable[int], widths: Iterable[int], dtypes: Iterable[str]) -> "Suite":
         """Return it with other sizes, widths or dtypes, where any are given."""
@@ -51,7 +52,7 @@ class Suite:
 
 DEFAULT = "quick"
 SUITES = {
-    "quick": Suite("float32 images of 1024 x 1024: about a minute", (1024,), (3, 5, 7, 11, 15, 31, 63)),
+    "quick": Suite("float32 images of 1024 x 1024: about a minute", (1024,), (3, 5, 7, 11, 15, 31, 63), seconds=0.1),
     "small": Suite("single calls on small images", (8, 16, 32, 64), (3,)),
     "direct": Suite("small kernels", (256, 1024, 4096), SMALL),
     "large": Suite("large kernels", (1024, 4096), DENSE),

@@ -6,7 +6,6 @@ What libraries print goes to standard error: standard output belongs to the answ
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any, TextIO
 import numpy as np
 
 from convengine.bench import memory
-from convengine.bench.contest import Job, Route, Run
+from convengine.bench.contest import Job, Route
 from convengine.bench.tasks import Task
 from convengine.bench.timing import measure
 
 __all__ = ["main"]
 
 TRIAL = 0.05  # seconds that each route is timed to find the fastest
+LIKELY = 1.2  # times as slow as the fastest in the trial, a route is still timed with it
 MOST_TEXT = 300  # characters of an error
 
 
@@ -81,46 +81,65 @@ def _job(request: dict[str, Any], threads: int) -> Job:
 
 
 def _timed(subject: Any, threads: int, request: dict[str, Any]) -> dict[str, Any]:
-    """Time the route that was asked for, or the fastest of all."""
-    job, seconds = _job(request, threads), request["seconds"]
+    """Time the routes that were asked for, or all that may be the fastest, and answer with the one that is.
+
+    Where none was asked for, their results are saved, to be checked.
+    """
+    job, folder = _job(request, threads), Path(request["folder"])
     routes = subject.routes(job)
     if isinstance(routes, str):
         return {"refused": routes}
-    skipped: list[str] = []
-    found = {route.name: route for route in routes}
-    if request["route"] is None:
-        name = _fastest(job.task, routes, request["patience"], skipped)
-        if name is None:
-            return {"refused": "; ".join(skipped)}
-    else:
-        name = request["route"]
-    run = found[name].start()
-    timing = measure(run.call, seconds)
-    if request["result"]:
-        job.out.fill(1)  # what a call before left there must not pass for this one's
-        np.save(Path(request["folder"]) / request["result"], np.asarray(run.result(run.call())))
-    return {"seconds": timing.seconds, "calls": timing.calls, "route": name, "method": run.method,
-            "bound": asdict(run.bound), "skipped": skipped}  # fmt: skip
+    known = {route.name: route for route in routes}
+    names, skipped = request["routes"], []
+    if names is None:
+        tried = Trial(job.task, routes, request["patience"])
+        names, skipped = tried.likely, tried.skipped
+    if not names:
+        return {"refused": tried.reason}
+    found = []
+    for number, name in enumerate(names):
+        run = known[name].start()
+        timing = measure(run.call, request["seconds"] / len(names))
+        found.append({"route": name, "method": run.method, "bound": asdict(run.bound), **asdict(timing)})
+        if request["routes"] is None:
+            job.out.fill(1)  # what a call before left there must not pass for this one's
+            np.save(folder / f"result-{number}.npy", np.asarray(run.result(run.call())))
+    return {"found": found, "skipped": skipped}
 
 
-def _fastest(task: Task, routes: list[Route], patience: float, skipped: list[str]) -> str | None:
-    """The name of the fastest route; None if none is left after those that would take too long or break down."""
-    times = {}
-    for route, run in _started(task, routes, patience, skipped):
-        try:
-            times[route.name] = measure(run.call, TRIAL).seconds
-        except Exception as error:  # noqa: BLE001  # a route that breaks down is one that is not taken
-            skipped.append(f"{route.name}: {type(error).__name__}: {error}")
-    return min(times, key=times.__getitem__, default=None)
+class Trial:
+    """The routes of a task, each tried for a moment.
 
+    Attributes
+    ----------
+    likely : list of str
+        The fastest, and those so little slower that another moment might tell otherwise.
+    skipped : list of str
+        Those that would take too long or break down, with the reason.
+    """
 
-def _started(task: Task, routes: list[Route], patience: float, skipped: list[str]) -> Iterator[tuple[Route, Run]]:
-    for route in routes:
-        expected = task.products / route.rate if route.rate else 0.0
-        if expected > patience:
-            skipped.append(f"{route.name}: a call would take some {expected:.2g} s")
-        else:
-            yield route, route.start()
+    def __init__(self, task: Task, routes: list[Route], patience: float) -> None:
+        self.skipped: list[str] = []
+        self._endless: list[float] = []
+        times = {}
+        for route in routes:
+            expected = task.products / route.rate if route.rate else 0.0
+            if expected > patience:
+                self._endless.append(expected)
+                self.skipped.append(f"{route.name}: a call would take some {expected:.2g} s")
+                continue
+            try:
+                times[route.name] = measure(route.start().call, TRIAL).seconds
+            except Exception as error:  # noqa: BLE001  # a route that breaks down is one that is not taken
+                self.skipped.append(f"{route.name}: {type(error).__name__}: {error}")
+        self.likely = [name for name, seconds in times.items() if seconds <= LIKELY * min(times.values())]
+
+    @property
+    def reason(self) -> str:
+        """Why no route is left."""
+        if len(self._endless) == len(self.skipped):
+            return f"a call would take some {min(self._endless):.2g} s"
+        return "; ".join(self.skipped)
 
 
 if __name__ == "__main__":
