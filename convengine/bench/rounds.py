@@ -164,6 +164,7 @@ class Arena:
             return
         if "refused" in answer:
             entry.end("refused", answer["refused"])
+            entry.skipped = answer["skipped"]
             return
         if not entry.routes:
             entry.skipped = answer["skipped"]

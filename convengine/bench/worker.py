@@ -88,14 +88,14 @@ def _timed(subject: Any, threads: int, request: dict[str, Any]) -> dict[str, Any
     job, folder = _job(request, threads), Path(request["folder"])
     routes = subject.routes(job)
     if isinstance(routes, str):
-        return {"refused": routes}
+        return {"refused": routes, "skipped": []}
     known = {route.name: route for route in routes}
     names, skipped = request["routes"], []
     if names is None:
         tried = Trial(job.task, routes, request["patience"])
         names, skipped = tried.likely, tried.skipped
     if not names:
-        return {"refused": tried.reason}
+        return {"refused": tried.reason, "skipped": skipped}
     found = []
     for number, name in enumerate(names):
         run = known[name].start()
@@ -120,12 +120,12 @@ class Trial:
 
     def __init__(self, task: Task, routes: list[Route], patience: float) -> None:
         self.skipped: list[str] = []
-        self._endless: list[float] = []
+        self._patience, self._endless = patience, 0
         times = {}
         for route in routes:
             expected = task.products / route.rate if route.rate else 0.0
             if expected > patience:
-                self._endless.append(expected)
+                self._endless += 1
                 self.skipped.append(f"{route.name}: a call would take some {expected:.2g} s")
                 continue
             try:
@@ -137,8 +137,8 @@ class Trial:
     @property
     def reason(self) -> str:
         """Why no route is left."""
-        if len(self._endless) == len(self.skipped):
-            return f"a call would take some {min(self._endless):.2g} s"
+        if self._endless == len(self.skipped):
+            return f"a call would take more than {self._patience:g} s"
         return "; ".join(self.skipped)
 
 
