@@ -14,7 +14,7 @@ from typing import Any
 from convengine.plugin import API, Backend, BackendInfo, Offer, Plan, Refusal, Solve
 from convengine.problem import KernelFacts, Problem
 
-__all__ = ["GROUP", "Broken", "all_backends", "forget", "get", "info", "names"]
+__all__ = ["GROUP", "Broken", "all_backends", "forget", "get", "info", "names", "stand_in"]
 
 GROUP = "convengine.backends"
 
@@ -124,6 +124,12 @@ def info(name: str) -> BackendInfo:
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a plug-in's fault is its own refusal
         return BackendInfo(usable=False, reason=f"info() failed: {type(error).__name__}: {error}", device="")
     return described if isinstance(described, BackendInfo) else BackendInfo(usable=True)
+
+
+def stand_in(name: str, backend: Backend) -> None:
+    """Let another backend answer for an installed name, in this process, until `forget`."""
+    with _registry.lock:
+        _registry.loaded[name] = backend
 
 
 def forget() -> None:

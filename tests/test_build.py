@@ -50,6 +50,14 @@ def test_what_is_imported_first_runs_anywhere(module):
     assert not re.search(r"%[yz]mm", disassembly(f"convengine.native.{module}"))
 
 
+@needs_objdump
+@pytest.mark.skipif(not X86, reason="the levels of x86-64")
+def test_only_the_loops_of_wider_levels_hold_their_registers():
+    functions = re.split(r"^[0-9a-f]+ <(.+)>:$", disassembly("convengine.native.limits"), flags=re.MULTILINE)
+    wide = {name for name, text in zip(functions[1::2], functions[2::2], strict=True) if re.search(r"%[yz]mm", text)}
+    assert wide == {f"ce_fma_{level}_{element}" for level in ("avx2", "avx512") for element in ("f4", "f8")}
+
+
 def test_every_level_of_this_architecture_is_compiled():
     assert compiled_levels() == (("avx512", "avx2", "baseline") if X86 else compiled_levels()[:1])
     for level in compiled_levels():

@@ -20,8 +20,10 @@ from PIL import Image
 
 import convengine as ce
 from convengine import config
+from convengine.bench import Run
 from convengine.boundary import Boundary
 from convengine.cli.application import application
+from convengine.native import cpu
 from convengine.testing import covering_cases, subjects
 from convengine.testing.runner import run
 
@@ -85,7 +87,25 @@ def command_lines() -> Iterator[str]:
         yield from re.findall(r"^# +(convengine .+)$", program.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("line", sorted(set(command_lines()) - {"convengine demo"}))  # test_cli runs the demonstration
+BENCHMARKS = {line for line in command_lines() if line.startswith("convengine bench")}
+
+
+@pytest.mark.parametrize("line", sorted(BENCHMARKS))
+def test_a_benchmark_on_a_page_is_one_that_would_run(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cpu, "levels", lambda: ("avx512", "avx2", "baseline"))
+    started: list[Run] = []
+    monkeypatch.setattr(Run, "report", lambda run, *_: started.append(run) or sys.exit(0))
+    with pytest.raises(SystemExit) as ended:
+        application.main(shlex.split(line)[1:])
+    assert (ended.value.code, len(started)) == (0, 1)
+    assert started[0].turns > 0
+
+
+# test_cli runs the demonstration
+@pytest.mark.parametrize("line", sorted(set(command_lines()) - {"convengine demo"} - BENCHMARKS))
 def test_a_command_line_on_a_page_runs(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)

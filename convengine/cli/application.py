@@ -11,6 +11,7 @@ import click
 import rich  # noqa: F401  # loads in no time; where it lacks, the entry point says so before any work is done
 
 from convengine._version import __version__
+from convengine.cli.bench import bench
 from convengine.cli.check import check
 from convengine.cli.demo import demo
 from convengine.cli.explain import backends, explain
@@ -33,7 +34,7 @@ class Application(click.Group):
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
         """Run the arguments of the process, or those given, and exit; click's own way has other codes and texts."""
         words = list(sys.argv[1:] if args is None else args)
-        wanted: dict[str, bool] = {}
+        wanted: dict[str, Any] = {"words": words}
 
         def work() -> int:
             try:
@@ -62,7 +63,7 @@ def _abandon_output() -> None:
         os.close(nowhere)
 
 
-def _exit_code(work: Callable[[], int], wanted: dict[str, bool]) -> int:
+def _exit_code(work: Callable[[], int], wanted: dict[str, Any]) -> int:
     """Run the work; turn what it raises into a line and a code."""
     try:
         return work()
@@ -134,5 +135,5 @@ def _show_choices(context: click.Context) -> None:
         logger.removeHandler(handler)
 
 
-for command in (demo, filter_, fit, backends, explain, check, kernels):
+for command in (demo, filter_, fit, backends, explain, check, kernels, bench):
     application.add_command(command)

@@ -16,7 +16,7 @@ import click
 
 from convengine.tables import table
 
-__all__ = ["complain", "print_json", "print_table", "progress"]
+__all__ = ["complain", "plain", "print_json", "print_table", "progress"]
 
 LEAST_FOLDED = 16  # columns of a terminal for a table's last column, where it is folded
 PATIENCE = 0.5  # seconds of silence before a progress bar appears: work shorter than that needs none
@@ -30,14 +30,15 @@ def complain(text: str, *, kind: str = "error: ") -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, which has no NaN and no infinity: they become null."""
-    click.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
+    click.echo(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

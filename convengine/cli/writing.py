@@ -14,7 +14,7 @@ import click
 from convengine.cli.npy import write_npy
 from convengine.cli.pictures import NPY, TIFF, Format, Page, format_of
 
-__all__ = ["check_target", "replacing", "write"]
+__all__ = ["check_place", "check_target", "replacing", "write"]
 
 
 class _Descriptor(io.FileIO):
@@ -74,6 +74,14 @@ def _sync_folder(folder: Path) -> None:
 def check_target(path: Path, source: Path | None = None, *, force: bool = False) -> Format:
     """Say in what format `path` is to be written; ClickException if it can't be, before any work is done."""
     kind = format_of(path)
+    target = check_place(path)
+    if target.exists() and source is not None and not force and target.samefile(source):
+        raise click.ClickException(f"{path}: is the input itself; write another file, or replace it by --force")
+    return kind
+
+
+def check_place(path: Path) -> Path:
+    """The file that `path` leads to; ClickException if it can't be written, before any work is done."""
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise click.ClickException(f"{path}: there is no folder {target.parent}")
@@ -82,9 +90,7 @@ def check_target(path: Path, source: Path | None = None, *, force: bool = False)
             raise click.ClickException(f"{path}: {'is a directory' if target.is_dir() else 'is not a regular file'}")
         if not os.access(target, os.W_OK):
             raise click.ClickException(f"{path}: cannot be written: it is read-only")
-        if source is not None and not force and target.samefile(source):
-            raise click.ClickException(f"{path}: is the input itself; write another file, or replace it by --force")
-    return kind
+    return target
 
 
 def write(path: Path, pages: Iterable[Page], count: int) -> None:
