@@ -16,7 +16,6 @@ cdef extern from *:
     ce_vec ce_load_once(const T*) noexcept nogil
     ce_vec ce_mask(int) noexcept nogil
     ce_vec ce_and(ce_vec, ce_vec) noexcept nogil
-    T ce_sum(ce_vec) noexcept nogil
 
 
 cdef struct Tap:

@@ -15,9 +15,6 @@
 # a remainder is done by a tile that overlaps its neighbour, or in scratch.
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
-from libc.math cimport fmod, isnan, rint
-from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-
 import numpy as np
 
 from convengine.native cimport pool
@@ -25,8 +22,9 @@ from convengine.native cimport pool
 from convengine.errors import InvalidProblem
 from convengine.plugin import workers as allowed_workers
 
+include "convengine/native/vector.pxi"
+include "convengine/native/rows.pxi"
 include "work.pxi"
-include "rows.pxi"
 include "tiles.pxi"
 include "items.pxi"
 include "cutting.pxi"

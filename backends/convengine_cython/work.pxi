@@ -1,8 +1,7 @@
-# What the kernels share: vectors and tile sizes, the codes of sample types, a piece of work.
+# What the kernels share: tile sizes, and a piece of work.
 
 cdef extern from *:
     """
-    #include "vector.h"
     /* Register tiles: accumulators, one vector of x per column of vectors, and a broadcast tap must fit the registers
        (32 for AVX-512 and arm64, else 16). Sizes tried on Zen 4. */
     #if CE_VECTOR_BYTES == 64 || defined(__aarch64__)
@@ -22,43 +21,13 @@ cdef extern from *:
     #endif
     #define PAIR_VECTORS 4
     #define SOME 4
-
-    /* double to half in one rounding: to float by rounding to odd, whose spare bits make the second rounding right. */
-    static inline uint16_t ce_double_to_half(double value)
-    {
-        float near = (float)value;
-        uint32_t bits;
-        if ((double)near == value || value != value)
-            return ce_float_to_half(near);
-        bits = ce_bits_from_float(near);
-        if ((near < 0 ? -(double)near : (double)near) > (value < 0 ? -value : value))
-            bits--;
-        return ce_float_to_half(ce_float_from_bits(bits | 1));
-    }
     """
-    ctypedef float T "CE_T"
-    ctypedef float ce_vec
-    const int CE_LANES
-    const bint CE_FLOATING
-    const int CODE "CE_CODE"
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
-    ce_vec ce_load(const T*) noexcept nogil
-    void ce_store(T*, ce_vec) noexcept nogil
-    ce_vec ce_splat(T) noexcept nogil
-    float ce_half_to_float(uint16_t) noexcept nogil
-    uint16_t ce_double_to_half(double) noexcept nogil
 
 cdef enum:
     MOST = 8                                        # largest side of any register tile
 
 cdef enum:
-    U1, I1, U2, I2, U4, I4, U8, I8, F2, F4, F8      # layout.CODES
-    SATURATE = 0
-    WRAP = 1
-    RAISE = 2
-    HELD_NAN = 1
-    TOO_LARGE = 2
-    NO_MEMORY = 4
     MOST_BATCH = 64                                 # NumPy's most axes
     SINGLE = 0                                      # tiles: one row,
     PAIR = 1                                        # two rows,
@@ -69,29 +38,6 @@ cdef enum:
     STREAMS_FEW = 8                                 # two outputs,
     STREAMS_SOME = 9                                # three or four,
     STREAMS_MANY = 10                               # STREAMS outputs that share loads
-
-ctypedef fused plain:
-    uint8_t
-    int8_t
-    uint16_t
-    int16_t
-    uint32_t
-    int32_t
-    uint64_t
-    int64_t
-    float
-    double
-
-ctypedef fused whole:
-    uint8_t
-    int8_t
-    uint16_t
-    int16_t
-    uint32_t
-    int32_t
-    uint64_t
-    int64_t
-
 
 cdef struct Work:
     # the problem

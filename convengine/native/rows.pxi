@@ -1,4 +1,57 @@
-# Rows in and rows out: samples of any type become elements, sums become samples, rounded once.
+# Rows in and rows out: samples of any type become elements, sums become samples, rounded once. After vector.pxi.
+
+from libc.math cimport fmod, isnan, rint
+from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from *:
+    """
+    /* double to half in one rounding: to float by rounding to odd, whose spare bits make the second rounding right. */
+    static inline uint16_t ce_double_to_half(double value)
+    {
+        float near = (float)value;
+        uint32_t bits;
+        if ((double)near == value || value != value)
+            return ce_float_to_half(near);
+        bits = ce_bits_from_float(near);
+        if ((near < 0 ? -(double)near : (double)near) > (value < 0 ? -value : value))
+            bits--;
+        return ce_float_to_half(ce_float_from_bits(bits | 1));
+    }
+    """
+    uint16_t ce_double_to_half(double) noexcept nogil
+
+cdef enum:
+    U1, I1, U2, I2, U4, I4, U8, I8, F2, F4, F8      # sample types: codes.py, setup.py
+    SATURATE = 0                                    # what becomes of a rounded value that does not fit
+    WRAP = 1
+    RAISE = 2
+    HELD_NAN = 1                                    # what is noted of the rounding, bit by bit
+    TOO_LARGE = 2
+    NO_MEMORY = 4
+
+ctypedef fused plain:
+    uint8_t
+    int8_t
+    uint16_t
+    int16_t
+    uint32_t
+    int32_t
+    uint64_t
+    int64_t
+    float
+    double
+
+ctypedef fused whole:
+    uint8_t
+    int8_t
+    uint16_t
+    int16_t
+    uint32_t
+    int32_t
+    uint64_t
+    int64_t
+
 
 cdef inline void fetch_as(const plain* start, Py_ssize_t step, T* to, Py_ssize_t count) noexcept nogil:
     """Convert `count` samples, `step` bytes apart."""
