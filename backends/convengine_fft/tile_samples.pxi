@@ -53,6 +53,7 @@ cdef struct Tile:
     Run* runs
     T scale                                         # of the samples, a power of two
     T back[2]                                       # of the outputs
+    bint converted                                  # whether some of these are in the plane first
     bint broken, zero
 
 
@@ -235,18 +236,23 @@ cdef inline Py_ssize_t widest(const Tiles* t, const Tile* tile) noexcept nogil:
 cdef char* place(const Tiles* t, char* out, const Tile* tile, Py_ssize_t r, Py_ssize_t* first) noexcept nogil:
     """Where the outputs of row r go, and the first of them that the stride takes; NULL if it takes none."""
     cdef Py_ssize_t y = tile.y + (0 if t.signal else r), x = tile.x + (r * t.shape.along.size if t.signal else 0)
-    first[0] = -x % t.stride[1]
-    if first[0] < 0:
-        first[0] += t.stride[1]
-    if y % t.stride[0] or first[0] >= outputs_in(t, tile, r):
+    first[0] = 0
+    if t.stride[0] > 1 or t.stride[1] > 1:          # divisions take time
+        if y % t.stride[0]:
+            return NULL
+        y //= t.stride[0]
+        first[0] = (t.stride[1] - x % t.stride[1]) % t.stride[1]
+        x = (x + first[0]) // t.stride[1]
+    if first[0] >= outputs_in(t, tile, r):
         return NULL
-    return out + y // t.stride[0] * t.out_axis[0] + (x + first[0]) // t.stride[1] * t.out_axis[1]
+    return out + y * t.out_axis[0] + x * t.out_axis[1]
 
 
 cdef void aim(const Tiles* t, char* out, Tile* tile, bint straight, Py_ssize_t width, T* waste) noexcept nogil:
     """Say where each row of a tile's outputs goes: into out, or where it must be converted into the plane."""
     cdef Py_ssize_t r, first
     cdef char* at
+    tile.converted = False
     for r in range(t.shape.down.size):
         at = place(t, out, tile, r, &first)
         if at == NULL:
@@ -255,6 +261,7 @@ cdef void aim(const Tiles* t, char* out, Tile* tile, bint straight, Py_ssize_t w
             tile.to[r] = <T*> at
         else:
             tile.to[r] = tile.plane + r * t.shape.step
+            tile.converted = True
 
 
 cdef void deliver_rows(Tiles* t, char* out, Tile* tile) noexcept nogil:

@@ -126,7 +126,8 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
         columns_back(&t.shape, tiles[0].plane, tiles[1].plane, width, last, tiles[0].to, tiles[1].to, tiles[0].back,
                      tiles[1].back, bias)
     for k in range(2):
-        deliver_rows(t, out, &tiles[k])
+        if tiles[k].converted:
+            deliver_rows(t, out, &tiles[k])
 
 
 cdef void* address(array) except NULL:
