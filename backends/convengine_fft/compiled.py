@@ -172,7 +172,7 @@ class TileLayout:
             outputs=both(tiling.outputs, 1),
             reads=both(reads, 1),
             counts=both(tiling.counts, 1),
-            numbers=np.array([problem.fill_value, 0 if bias is None else bias], dtype),
+            numbers=np.array([problem.fill_value, 0 if bias is None else bias.item()], dtype),
             down=stages(down, dtype),
             along=stages(along, dtype),
             bends=bends(down, along, dtype) if signal else None,
@@ -219,9 +219,9 @@ class CompiledTiles:
         facts = KernelFacts.of(kernel, problem.ndim)
         most = limit(problem, facts, self.tiling)
         if bias is not None and facts.abs_sum:
-            most = min(most, (EXACT - 1 - abs(int(bias))) // int(facts.abs_sum))
-        if most < 0 or (bias is not None and abs(int(bias)) >= EXACT):
-            raise Declined(f"float64 holds integers up to 2**53 exactly; the bias is {int(bias)}")
+            most = min(most, (EXACT - 1 - abs(bias.item())) // int(facts.abs_sum))
+        if most < 0 or (bias is not None and abs(bias.item()) >= EXACT):
+            raise Declined(f"float64 holds integers up to 2**53 exactly; the bias is {bias.item()}")
         return most if most < largest_sample(problem) else None
 
 
