@@ -1,4 +1,4 @@
-"""The compiled tiles of the fft backend, at every level: the proven bound by each tile's own norm, borders, exactness."""
+"""The compiled tiles of the fft backend, at every level: the bound by each tile's own norm, borders, exactness."""
 
 import os
 import subprocess

@@ -27,15 +27,21 @@ __all__ = ["METHOD", "CompiledTiles", "chosen_level", "compiled_levels", "offers
 METHOD = "fft tile "
 LEVELS = ("avx512", "avx2", "baseline", "arm64")
 
-# Seconds, one worker on AMD Zen 4, by level and element type.
-RATES = {  # 5 N log2 N of a tile's two transforms per second, where the tile stays in the second-level cache
+# Measured on 2 cores of AMD Zen 4, 2026-11, one worker: the least CPU time of whole calls on 24 tiles, of all lengths of
+# RADICES, kernels a fifth as wide; the model below is off by up to 1.3. Other programs ran beside. What it misses is a
+# memory that others use too.
+RATES = {  # 5 N log2 N a second, forward and back, as far as the second-level cache goes
     "avx512": {"f4": 80e9, "f8": 40e9},
-    "avx2": {"f4": 50e9, "f8": 25e9},
-    "baseline": {"f4": 16e9, "f8": 8e9},
-    "arm64": {"f4": 16e9, "f8": 8e9},
+    "avx2": {"f4": 62e9, "f8": 32e9},
+    "baseline": {"f4": 31e9, "f8": 16e9},
+    "arm64": {"f4": 31e9, "f8": 16e9},  # not measured: the baseline's, of the same vector width
 }
-CALL_SECONDS = 5e-6
-TOUCH = 0.1e-9
+CACHE = 800e3  # bytes: planes, spectrum and roots beyond these
+STREAM = 0.12e-9  # cost so many seconds each
+TOUCH = 0.03e-9  # per byte of samples and outputs
+ROW = 8e-9  # per row of each tile
+PAIR = 0.3e-6
+CALL = 5e-6
 
 
 @cache
@@ -78,10 +84,13 @@ def tilings(problem: Problem) -> list[Tiling]:
 
 def seconds(problem: Problem, tiling: Tiling, level: str, images: int, threads: int) -> float:
     """Estimated time of one call."""
-    dtype, size = compute_dtype(problem), tiling.size
+    item, size = compute_dtype(problem).itemsize, tiling.size
     pairs = (math.prod(tiling.counts) + 1) // 2
-    pair = 10 * size * math.log2(size) / RATES[level][dtype.str[1:]] + 2 * TOUCH * size * dtype.itemsize
-    return CALL_SECONDS + images * pairs * pair / min(threads, max(images * pairs, 1))
+    held = (6 if problem.ndim == 1 else 4) * size * item
+    pair = PAIR + 10 * size * math.log2(size) / RATES[level][compute_dtype(problem).str[1:]]
+    pair += 2 * ROW * shape_of(tiling.tile)[0] + STREAM * max(held - CACHE, 0)
+    pair += TOUCH * 2 * (size + math.prod(tiling.outputs)) * item
+    return CALL + -(-images * pairs // threads) * pair
 
 
 def memory(problem: Problem, tiling: Tiling, threads: int) -> int:

@@ -41,7 +41,7 @@ def unit_roots(numerators: Array, length: int) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=32)
 def stages(length: int, dtype: np.dtype[Any]) -> tuple[Stage, ...]:
-    """The stages of one transform length; roots as (re, im) pairs of exp(-2 pi i j q / block), by j, then by q from 1."""
+    """The stages of one length; roots as (re, im) pairs of exp(-2 pi i j q / block), by j, then by q from 1."""
     made, block = [], length
     for radix in RADICES[length]:
         span = block // radix

@@ -2,11 +2,11 @@
 #
 # Two tiles of one image are the real and the imaginary part of one complex tile: the kernel is real, so its correlation
 # keeps them apart. Each is scaled by a power of two to a 2-norm between 1 and 2, so that neither adds more than a factor
-# to the other's error (tiling.pair_error_factor has the proof). A tile is transformed down its columns, along its rows, multiplied by
-# the kernel's spectrum and transformed back, mostly inside the second-level cache.
+# to the other's error (proof: tiling.pair_error_factor). A tile is transformed down its columns, along its rows,
+# multiplied by the kernel's spectrum and transformed back, mostly inside the second-level cache.
 #
-# A signal is cut into segments of down * along samples, read as rows that follow each other: what is done to columns and
-# rows, with a root of unity for each sample between, is one long transform (the four-step algorithm).
+# A signal is cut into segments of down * along samples, read as rows that follow each other: what is done to columns
+# and rows, with a root of unity for each sample between, is one long transform (the four-step algorithm).
 #
 # Which tiles make a pair follows from the image's shape, and a tile's operations from its place in a pair: neither
 # batch, workers, stride nor memory layout change a bit.
@@ -30,8 +30,8 @@ include "tile_samples.pxi"
 
 cdef extern from *:
     """
-    /* Sums of squares between the inverse of this and this are good: no square that counts has over- or underflowed. The
-       exponent keeps each of two factors in range. */
+    /* Sums of squares between the inverse of this and this are good: no square that counts has over- or underflowed.
+       The exponent keeps each of two factors in range. */
     #define SAFE_ENERGY (sizeof(CE_T) == 4 ? 0x1p100 : 0x1p900)
     #define MOST_EXPONENT (sizeof(CE_T) == 4 ? 250 : 2000)
     """
@@ -140,7 +140,7 @@ cdef void* address(array) except NULL:
 
 
 cdef class TileFilter:
-    """A kernel's spectrum for one problem; called with x and out. Thread-safe: a call works on its own copy of `tiles`."""
+    """A kernel's spectrum for one problem; called with x and out. Thread-safe: a call works on its own `tiles`."""
 
     cdef Tiles tiles
     cdef object layout, spectrum, out_shape, out_dtype, repair, empty
@@ -157,7 +157,8 @@ cdef class TileFilter:
             t.left[axis] = <const Py_ssize_t*> address(layout.maps[2 * axis])
             t.right[axis] = <const Py_ssize_t*> address(layout.maps[2 * axis + 1])
             t.stride[axis], t.dense[axis] = layout.stride[axis], layout.dense[axis]
-            t.outputs[axis], t.reads[axis], t.counts[axis] = layout.outputs[axis], layout.reads[axis], layout.counts[axis]
+            t.outputs[axis], t.reads[axis] = layout.outputs[axis], layout.reads[axis]
+            t.counts[axis] = layout.counts[axis]
         t.fill, t.bias = (<const T*> address(layout.numbers))[0], (<const T*> address(layout.numbers))[1]
         t.pairs = (t.counts[0] * t.counts[1] + 1) // 2
         set_length(&t.shape.down, layout.down)

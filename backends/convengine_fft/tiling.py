@@ -171,16 +171,16 @@ def pair_error_factor(size: int, dtype: np.dtype[Any]) -> float:
     """Proven factor c of |error| <= c * ||x_tile||_2 * ||kernel||_2 for the compiled tiles, each by its own norm.
 
     Two real tiles a and b, each scaled by a power of two to a norm from 1 to 2, are transformed as z = a + ib. The
-    theorem of `error_factor` bounds the error of either by its factor times ||z|| ||kernel||, and ||z||**2 = ||a||**2 +
-    ||b||**2 < (1 + 4) ||a||**2, likewise for b: one more factor, sqrt(5). The norms themselves are off by some 2**-12 at
-    most, from row sums in the element type.
+    theorem of `error_factor` bounds the error of either by its factor times ||z|| ||kernel||; and ||z||**2 = ||a||**2
+    + ||b||**2 < (1 + 4) ||a||**2, likewise for b: one more factor, sqrt(5). The norms are computed, from row sums in
+    the element type, to some 2**-12 at worst. A tile of zeros gives zeros, whatever its partner.
 
-    The theorem holds as it stands. Columns, then rows, are the stages of one transform of `size`; so are they with the
+    The theorem holds as it stands. Columns, then rows, are the stages of one transform of `size`; so they are with the
     roots between them that make one long transform of a signal, which stand for those that the columns' last stage
-    would have. Radix 4 and 8 are two and three stages of radix 2 with operations left out: the products by -i, and in
-    radix 8 that by (1 - i) / sqrt(2), where rounding r + i, then its product with a rounded 1 / sqrt(2), errs by 2 u, less
-    than sqrt(5) u. A fused multiply-add, too, rounds less: a complex product with them errs by 2 u at most (Jeannerod et
-    al. 2017, Math. Comp. 86). Scaling is exact but for samples that vanish beside the largest.
+    would have. Radix 4 and 8 are two and three stages of radix 2 with operations left out: products by -i, and in
+    radix 8 that by (1 - i) / sqrt(2), where r + i is rounded, then its product with a rounded 1 / sqrt(2): 2 u, less
+    than sqrt(5) u. A fused multiply-add rounds less, too: a complex product with them errs by 2 u at most (Jeannerod,
+    Kornerup, Louvet and Muller 2017, Math. Comp. 86). Scaling is exact but for samples that vanish beside the largest.
     """
     u = float(np.finfo(dtype).eps) / 2
     return math.sqrt(5) * (1 + 2.0**-11) * _percival(size, 1, u, root_error(dtype))

@@ -136,7 +136,7 @@ cdef void rows_through(const Shape* shape, T* re, T* im, T* strip, const T* spec
 
 
 cdef void spectrum_of(const Shape* shape, T* re, T* im, T* strip, T* spectrum) noexcept nogil:
-    """Of a kernel that went down the columns: along the rows forward, and conjugated, so that the product correlates."""
+    """Of a kernel that went down the columns: along the rows, and conjugated, so that the product correlates."""
     cdef const Length* along = &shape.along
     cdef T* strip_im = strip + along.size * CE_LANES
     cdef Py_ssize_t y, f, lane
