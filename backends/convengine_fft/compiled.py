@@ -27,9 +27,9 @@ __all__ = ["METHOD", "CompiledTiles", "chosen_level", "compiled_levels", "offers
 METHOD = "fft tile "
 LEVELS = ("avx512", "avx2", "baseline", "arm64")
 
-# Measured on 2 cores of AMD Zen 4, 2026-11, one worker: the least CPU time of whole calls on 24 tiles, of all lengths of
-# RADICES, kernels a fifth as wide; the model below is off by up to 1.3. Other programs ran beside. What it misses is a
-# memory that others use too.
+# Measured on 2 cores of AMD Zen 4, 2026-11, one worker: the least CPU time of whole calls on 24 tiles of each length in
+# RADICES, kernels a fifth as wide, other programs beside. The model below is off by up to 1.3 there, and knows nothing
+# of a memory that others use too.
 RATES = {  # 5 N log2 N a second, forward and back, as far as the second-level cache goes
     "avx512": {"f4": 80e9, "f8": 40e9},
     "avx2": {"f4": 62e9, "f8": 32e9},

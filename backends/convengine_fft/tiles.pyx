@@ -1,9 +1,9 @@
 # Overlap-save over tiles with a transform of our own: one source, compiled once per ISA level and element type.
 #
-# Two tiles of one image are the real and the imaginary part of one complex tile: the kernel is real, so its correlation
-# keeps them apart. Each is scaled by a power of two to a 2-norm between 1 and 2, so that neither adds more than a factor
-# to the other's error (proof: tiling.pair_error_factor). A tile is transformed down its columns, along its rows,
-# multiplied by the kernel's spectrum and transformed back, mostly inside the second-level cache.
+# Two tiles of one image are the real and the imaginary part of one complex tile: the kernel is real, so its
+# correlation keeps them apart. Each is scaled by a power of two to a 2-norm between 1 and 2, so that neither adds more
+# than a factor to the other's error (proof: tiling.pair_error_factor). A tile is transformed down its columns, along
+# its rows, multiplied by the kernel's spectrum and transformed back, mostly inside the second-level cache.
 #
 # A signal is cut into segments of down * along samples, read as rows that follow each other: what is done to columns
 # and rows, with a root of unity for each sample between, is one long transform (the four-step algorithm).
