@@ -1,10 +1,10 @@
 # One stage of a transform: groups of `radix` vectors of samples, each lane a transform of its own.
 #
 # Real and imaginary parts lie in planes of their own, vectors `step` elements apart. Forward by decimation in
-# frequency, inverse by decimation in time, so that neither needs its samples reordered: a stage of `blocks` blocks takes
-# the vectors j, j + span, j + 2 span, ... of each, for all j below `span`. Every stage is written once and inlined with
-# a literal radix: a place in a tile meets the same operations whatever the tile lies in, so its bits depend on the tile
-# alone.
+# frequency, inverse by decimation in time, so that neither needs its samples reordered: a stage of `blocks` blocks
+# takes the vectors j, j + span, j + 2 span, ... of each, for all j below `span`. Every stage is written once, and
+# inlined with a literal radix: a place in a tile meets the same operations wherever the samples came from, so its bits
+# depend on the tile alone.
 
 cdef enum:
     LARGEST = 8                                     # radix: 8 complex vectors, half of AVX-512's registers
