@@ -35,12 +35,13 @@ LEVELS = {
     "arm64": {"arm64": ([], 16)},
 }.get(platform.machine().lower(), {"baseline": ([], 16)})
 
-# module suffix: C element type, and the code that convengine_cython/layout.py gives it
+# module suffix: C element type, and the code that convengine/native/codes.py gives it
 ELEMENTS = {"f4": ("float", 9), "f8": ("double", 10), "i4": ("int32_t", 5), "i8": ("int64_t", 7)}
 
 # Sources compiled once per level and element type, as modules package.source_level_element.
 KERNELS = {
     ("convengine_cython", "kernels"): ("f4", "f8", "i4", "i8"),
+    ("convengine_fft", "tiles"): ("f4", "f8"),
 }
 
 COMMON_FLAGS = [

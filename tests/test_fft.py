@@ -1,4 +1,6 @@
-"""The fft backend: the proven bound tile by tile, NaN and infinity in their footprint, integers exact or refused."""
+"""The fft backend with scipy.fft: the proven bound tile by tile, NaN and infinity in their footprint, integers exact or
+refused. Its compiled tiles, which most of these problems would rather run on, are left out; test_fft_tiles.py has them.
+"""
 
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.fft
-from convengine_fft import Backend, backend
+from convengine_fft import Backend, backend, compiled
 from convengine_fft.samples import read
 from convengine_fft.tiling import Tiling, candidates, error_factor
 
@@ -25,6 +27,14 @@ from convengine.testing.oracle import pad, reference
 
 Force = Callable[..., None]
 INF, NAN = np.inf, np.nan
+
+
+@pytest.fixture(autouse=True)
+def _without_compiled_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(compiled, "offers", lambda problem, facts: [])
+    ce.clear_cache()
+    yield
+    ce.clear_cache()
 
 
 @pytest.fixture
@@ -441,13 +451,16 @@ def test_a_kernel_that_is_not_finite_is_refused(tap: float) -> None:
         fft("corr1d", normal(20), np.array([1.0, tap]))
 
 
-def test_scipy_loads_when_a_problem_is_planned() -> None:
+def test_scipy_loads_when_it_transforms() -> None:
     code = """
 import sys, numpy as np, convengine as ce
 assert ce.backends()["fft"].usable and ce.backends()["fft"].version.startswith("scipy ")
 f = ce.plan("corr1d", np.ones(9), np.ones(3), backend="fft")
-assert f.method.startswith("overlap-save") and "scipy" not in sys.modules
 f(np.ones(9))
+assert f.method.startswith("fft tile") and "scipy" not in sys.modules
+f = ce.plan("corr1d", np.ones(9, complex), np.ones(3), backend="fft")
+assert f.method.startswith("overlap-save") and "scipy" not in sys.modules
+f(np.ones(9, complex))
 assert "scipy.fft" in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

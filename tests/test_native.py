@@ -208,6 +208,15 @@ int main(void)
     for (int i = 0; i < CE_LANES; i++)
         if (memcmp(out + i, &zero, sizeof zero))
             return 3;
+    ce_vec square[CE_LANES];
+    for (int i = 0; i < CE_LANES; i++)
+        for (int j = 0; j < CE_LANES; j++)
+            square[i][j] = (CE_T)(i * CE_LANES + j);
+    ce_transpose(square);
+    for (int i = 0; i < CE_LANES; i++)
+        for (int j = 0; j < CE_LANES; j++)
+            if (square[i][j] != (CE_T)(j * CE_LANES + i))
+                return 5;
     return ce_float_to_half(ce_half_to_float(0x3555)) == 0x3555 ? 0 : 4;
 }
 """

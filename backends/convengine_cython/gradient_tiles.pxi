@@ -15,7 +15,6 @@ cdef extern from *:
     const int TALLEST, WIDER
     ce_vec ce_mask(int) noexcept nogil
     ce_vec ce_and(ce_vec, ce_vec) noexcept nogil
-    T ce_sum(ce_vec) noexcept nogil
 
 
 cdef struct Tap:

@@ -17,8 +17,6 @@
 cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport PyBUF_STRIDES, PyObject_GetBuffer, PyBuffer_Release
-from libc.math cimport fmod, isnan, rint
-from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 import numpy as np
@@ -30,8 +28,9 @@ from convengine.plugin import workers as allowed_workers
 
 cnp.import_array()
 
+include "convengine/native/vector.pxi"
+include "convengine/native/rows.pxi"
 include "work.pxi"
-include "rows.pxi"
 include "tiles.pxi"
 include "items.pxi"
 include "cutting.pxi"

@@ -11,14 +11,10 @@ from typing import Any
 import numpy as np
 
 from convengine.boundary import pad_indices
+from convengine.native.codes import CODES, OVERFLOWS
 from convengine.problem import Problem
 
-__all__ = ["CODES", "Borders", "Layout", "code", "element", "three"]
-
-# How the kernels name a sample type; bool is stored as uint8.
-CODES = {name: code for code, name in enumerate(("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"))}
-CODES["b1"] = CODES["u1"]
-OVERFLOWS = {"saturate": 0, "wrap": 1, "raise": 2}
+__all__ = ["Borders", "Layout", "code", "element", "three"]
 
 
 def element(dtype: np.dtype[Any]) -> np.dtype[Any]:

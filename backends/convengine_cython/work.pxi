@@ -1,8 +1,7 @@
-# What the kernels share: vectors and tile sizes, the codes of sample types, a piece of work.
+# What the kernels share: tile sizes, and a piece of work.
 
 cdef extern from *:
     """
-    #include "vector.h"
     /* Register tiles: accumulators, one vector of x per column of vectors, and a broadcast tap must fit the registers
        (32 for AVX-512 and arm64, else 16). Sizes tried on Zen 4. */
     #if CE_VECTOR_BYTES == 64 || defined(__aarch64__)
@@ -40,110 +39,16 @@ cdef extern from *:
     #else
     #define MOST_UNROLLED 9
     #endif
-
-    /* double to half in one rounding: to float by rounding to odd, whose spare bits make the second rounding right. */
-    static inline uint16_t ce_double_to_half(double value)
-    {
-        float near = (float)value;
-        uint32_t bits;
-        if ((double)near == value || value != value)
-            return ce_float_to_half(near);
-        bits = ce_bits_from_float(near);
-        if ((near < 0 ? -(double)near : (double)near) > (value < 0 ? -value : value))
-            bits--;
-        return ce_float_to_half(ce_float_from_bits(bits | 1));
-    }
-
-    /* Rows of halves, by the CPU's instructions where the level has them. */
-    static void ce_load_halves(const uint16_t *from, CE_T *to, Py_ssize_t count)
-    {
-        Py_ssize_t i = 0;
-    #if defined(__F16C__) && defined(__x86_64__)
-        for (; i + 8 <= count; i += 8) {
-            float wide[8];
-            int n;
-            _mm256_storeu_ps(wide, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
-            for (n = 0; n < 8; n++)
-                to[i + n] = (CE_T)wide[n];
-        }
-    #endif
-        for (; i < count; i++)
-            to[i] = (CE_T)ce_half_to_float(from[i]);
-    }
-
-    /* Only of float sums: a double would be rounded twice. */
-    static void ce_store_halves(const CE_T *from, uint16_t *to, Py_ssize_t count)
-    {
-        Py_ssize_t i = 0;
-    #if defined(__F16C__) && defined(__x86_64__)
-        for (; i + 8 <= count; i += 8) {
-            float narrow[8];
-            int n;
-            for (n = 0; n < 8; n++)
-                narrow[n] = (float)from[i + n];
-            _mm_storeu_si128((__m128i *)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(narrow), _MM_FROUND_TO_NEAREST_INT));
-        }
-    #endif
-        for (; i < count; i++)
-            to[i] = ce_float_to_half((float)from[i]);
-    }
     """
-    ctypedef float T "CE_T"
-    ctypedef float ce_vec
-    const int CE_LANES
-    const bint CE_FLOATING
-    const int CODE "CE_CODE"
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
     const int THREE_ROWS, THREE_VECTORS, SQUARE_ROWS, SQUARE_VECTORS, HANKEL_PART, HANKEL_PARTS, MOST_UNROLLED
-    const size_t CE_VECTOR_BYTES
-    ce_vec ce_load(const T*) noexcept nogil
-    ce_vec ce_load_once(const T*) noexcept nogil
-    void ce_store(T*, ce_vec) noexcept nogil
-    void ce_stream(T*, ce_vec) noexcept nogil
-    void ce_fence() noexcept nogil
-    const T* ce_forget(const T*) noexcept nogil
-    ce_vec ce_splat(T) noexcept nogil
-    float ce_half_to_float(uint16_t) noexcept nogil
-    uint16_t ce_double_to_half(double) noexcept nogil
-    void ce_load_halves(const uint16_t*, T*, Py_ssize_t) noexcept nogil
-    void ce_store_halves(const T*, uint16_t*, Py_ssize_t) noexcept nogil
 
 cdef enum:
     MOST = 8                                        # largest side of any register tile
     HANKEL = 4                                      # taps a vector apart that share loads
 
 cdef enum:
-    U1, I1, U2, I2, U4, I4, U8, I8, F2, F4, F8      # layout.CODES
-    SATURATE = 0
-    WRAP = 1
-    RAISE = 2
-    HELD_NAN = 1
-    TOO_LARGE = 2
-    NO_MEMORY = 4
     MOST_BATCH = 64                                 # NumPy's most axes
-
-ctypedef fused plain:
-    uint8_t
-    int8_t
-    uint16_t
-    int16_t
-    uint32_t
-    int32_t
-    uint64_t
-    int64_t
-    float
-    double
-
-ctypedef fused whole:
-    uint8_t
-    int8_t
-    uint16_t
-    int16_t
-    uint32_t
-    int32_t
-    uint64_t
-    int64_t
-
 
 ctypedef void (*line_t)(const Work*, const T* const*, const T*, T, T*, Py_ssize_t, Py_ssize_t) noexcept nogil
 

@@ -1,24 +1,31 @@
-"""The fft backend as the engine sees it: what it refuses, and its price for the rest."""
+"""The fft backend as the engine sees it: what it refuses, and its price for the rest.
+
+Filters of one and two axes run on compiled tiles (compiled.py). The rest, complex samples, layers, three axes and
+kernels wider than those tiles, goes through scipy.fft (overlap_save.py), which offers to do any other problem too.
+"""
 
 import math
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 
+import numpy as np
+
 from convengine import adjoint
 from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, workers
 from convengine.problem import KernelFacts, Problem
-from convengine_fft.exactness import exact_limit, largest_sample
+from convengine_fft import compiled
+from convengine_fft.exactness import JUDGED, exact_limit, largest_sample
 from convengine_fft.tiling import Tiling, candidates, error_factor
 
 __all__ = ["Backend"]
 
 METHOD = "overlap-save, tile "
-JUDGED = 255  # an offer for a wide dtype must at least serve bytes; the call judges the samples
 
 
 class Backend:
-    """Overlap-save over tiles with scipy.fft, through whatever transforms the user has set there."""
+    """Overlap-save over tiles, compiled or with scipy.fft, through whatever transforms the user has set there."""
 
     name = "fft"
     api = API
@@ -27,45 +34,64 @@ class Backend:
         """Usable where SciPy is installed."""
         if find_spec("scipy") is None:
             return BackendInfo(False, "SciPy is not installed (pip install scipy)")
-        return BackendInfo(True, version=f"scipy {version('scipy')}")
+        try:
+            level = compiled.chosen_level(os.environ.get("CONVENGINE_ISA"))
+        except RuntimeError as error:
+            return BackendInfo(False, str(error))
+        return BackendInfo(True, version=f"scipy {version('scipy')}", isa=level)
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
-        """Offer the fastest tile, and the fastest of those that need a quarter of its memory or less."""
+        """Offer the fastest compiled tile; of SciPy's the fastest, and another that needs a quarter of its memory."""
         return adjoint.offers(problem, facts, self.forward_offers)
 
     def forward_offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
         """Offers for a forward problem."""
         if reason := _refusal(problem, facts):
             return Refusal(reason)
+        offers = compiled.offers(problem, facts)
         tilings = candidates(problem)
         if problem.is_integer:
-            limits = {tiling: exact_limit(problem, facts, tiling) for tiling in tilings}
+            limits = {tiling: _limit(problem, facts, tiling) for tiling in tilings}
             least = min(largest_sample(problem), JUDGED)
             tilings = [tiling for tiling in tilings if limits[tiling] >= least]
-            if not tilings:
+            if not tilings and not offers:
                 return Refusal(
                     f"integers must come out exact; float64 transforms do for a kernel of 2-norm {facts.norm:.4g} and "
                     f"sum|kernel| = {facts.abs_sum}, with samples up to {max(limits.values())} only, not {least}"
                 )
-        fast = _fastest(problem, tilings)
-        lean = [tiling for tiling in tilings if 4 * _held(problem, tiling) <= _held(problem, fast)]
-        return [_offer(problem, tiling) for tiling in ([fast, _fastest(problem, lean)] if lean else [fast])]
+        if tilings:
+            fast = _fastest(problem, tilings)
+            lean = [tiling for tiling in tilings if 4 * _held(problem, tiling) <= _held(problem, fast)]
+            offers += [_offer(problem, tiling) for tiling in ([fast, _fastest(problem, lean)] if lean else [fast])]
+        return offers
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
-        """Plan the tile that the offer names; SciPy loads here."""
+        """Plan the tile that the offer names."""
         return adjoint.plan(problem, offer, self.forward_offers, _plan)
 
 
 def _plan(problem: Problem, offer: Offer) -> Plan:
-    from convengine_fft.overlap_save import OverlapSave
+    tile = tuple(map(int, offer.method.split()[-1].split("x")))
+    tiling = Tiling.of(problem, tile)
+    if offer.method.startswith(compiled.METHOD):
+        return compiled.CompiledTiles(problem, tiling, compiled.chosen_level(os.environ.get("CONVENGINE_ISA")))
+    from convengine_fft.overlap_save import OverlapSave  # loads SciPy
 
-    tile = tuple(map(int, offer.method.removeprefix(METHOD).split("x")))
-    return OverlapSave(problem, Tiling.of(problem, tile))
+    return OverlapSave(problem, tiling)
+
+
+def _limit(problem: Problem, facts: KernelFacts, tiling: Tiling) -> int:
+    per_group = problem.channels[0] // problem.groups
+    return exact_limit(problem, facts, tiling, error_factor(tiling.size, per_group, np.dtype(np.float64)))
 
 
 def _refusal(problem: Problem, facts: KernelFacts) -> str:
     if find_spec("scipy") is None:
         return "SciPy is not installed (pip install scipy)"
+    try:
+        compiled.chosen_level(os.environ.get("CONVENGINE_ISA"))
+    except RuntimeError as error:
+        return str(error)
     if problem.memory != "host":
         return f"runs on arrays in host memory, not {problem.memory}"
     if not facts.finite:

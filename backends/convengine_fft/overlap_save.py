@@ -17,7 +17,7 @@ from convengine.problem import KernelFacts, Problem
 from convengine_fft.exactness import exact_limit, largest_sample
 from convengine_fft.footprint import overwrite
 from convengine_fft.samples import read
-from convengine_fft.tiling import Tiling, compute_dtype
+from convengine_fft.tiling import Tiling, compute_dtype, error_factor
 from convengine_fft.transform import Transform
 
 __all__ = ["OverlapSave"]
@@ -41,7 +41,8 @@ class OverlapSave:
         shape = groups, channels_out // groups, channels_in // groups
         limit = None  # on the magnitude of a sample, where the dtype of x allows more than is exact
         if problem.is_integer:
-            exact = exact_limit(problem, KernelFacts.of(kernel, problem.ndim), self.tiling)
+            factor = error_factor(self.tiling.size, channels_in // groups, np.dtype(np.float64))
+            exact = exact_limit(problem, KernelFacts.of(kernel, problem.ndim), self.tiling, factor)
             limit = exact if exact < largest_sample(problem) else None
         kernel = kernel.astype(dtype).reshape(*shape, *problem.kernel_spatial)  # astype copies
         scaled = kernel.copy()

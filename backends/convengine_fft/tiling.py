@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from convengine.problem import Problem
+from convengine_fft.roots import root_error
 
-__all__ = ["Tiling", "candidates", "compute_dtype", "error_factor"]
+__all__ = ["Tiling", "candidates", "compute_dtype", "dense", "error_factor", "pair_error_factor", "widths"]
 
 # Seconds, measured in one thread on 2 cores of AMD Zen 4, 2026-11, by `timeit` of scipy.fft.rfftn, fftn, irfftn, ifftn
 # and numpy.multiply over batches of 0.5 MB, and of whole filters over 16^2 to 1024^2 and 2e6 samples. Rough: other
@@ -52,10 +53,10 @@ class Tiling:
     @classmethod
     def of(cls, problem: Problem, tile: tuple[int, ...]) -> "Tiling":
         """Cut a problem into tiles of this size, each at least as large as the dilated kernel."""
-        dense = _dense(problem)
-        axes = zip(tile, _widths(problem), dense, strict=True)
+        wanted = dense(problem)
+        axes = zip(tile, widths(problem), wanted, strict=True)
         outputs = tuple(min(length - width + 1, max(n, 1)) for length, width, n in axes)
-        counts = tuple(-(-n // most) for n, most in zip(dense, outputs, strict=True))
+        counts = tuple(-(-n // most) for n, most in zip(wanted, outputs, strict=True))
         return cls(tile, outputs, counts)
 
     def __str__(self) -> str:
@@ -68,7 +69,7 @@ class Tiling:
 
     def gives(self, problem: Problem, index: tuple[int, ...]) -> list[tuple[int, int]]:
         """First and last + 1 output of the tile at `index`, per axis, before the stride takes some of them."""
-        return [(i * m, min((i + 1) * m, n)) for i, m, n in zip(index, self.outputs, _dense(problem), strict=True)]
+        return [(i * m, min((i + 1) * m, n)) for i, m, n in zip(index, self.outputs, dense(problem), strict=True)]
 
     def writes(self, problem: Problem, index: tuple[int, ...]) -> list[tuple[int, int]]:
         """First and last + 1 output that the stride takes of them, per axis; the two are equal where it takes none."""
@@ -77,12 +78,12 @@ class Tiling:
 
     def reads(self, problem: Problem, index: tuple[int, ...]) -> list[tuple[int, int]]:
         """First and last + 1 sample that the outputs need, per axis; 0 is the first of x, before it lies the pad."""
-        axes = zip(self.gives(problem, index), _widths(problem), problem.pads, strict=True)
+        axes = zip(self.gives(problem, index), widths(problem), problem.pads, strict=True)
         return [(first - before, last - 1 + width - before) for (first, last), width, (before, _) in axes]
 
     def most_read(self, problem: Problem) -> int:
         """Samples of x and its border that a tile reads, at most, in one channel."""
-        return math.prod(most - 1 + width for most, width in zip(self.outputs, _widths(problem), strict=True))
+        return math.prod(most - 1 + width for most, width in zip(self.outputs, widths(problem), strict=True))
 
     def tile_bytes(self, problem: Problem) -> int:
         """Working memory of one tile: samples, their copy if not finite, spectra; sums, products, their transforms."""
@@ -117,21 +118,21 @@ class Tiling:
         return CALL + images * math.prod(self.counts) * (self.size * item * (streams + products) + TILE)
 
 
-def _widths(problem: Problem) -> tuple[int, ...]:
+def widths(problem: Problem) -> tuple[int, ...]:
     """Widths of the dilated kernel."""
     return tuple(d * (k - 1) + 1 for d, k in zip(problem.dilation, problem.kernel_spatial, strict=True))
 
 
-def _dense(problem: Problem) -> tuple[int, ...]:
+def dense(problem: Problem) -> tuple[int, ...]:
     """Output sizes if the stride were 1."""
-    axes = zip(problem.spatial, problem.pads, _widths(problem), strict=True)
+    axes = zip(problem.spatial, problem.pads, widths(problem), strict=True)
     return tuple(max(n + before + after - width + 1, 0) for n, (before, after), width in axes)
 
 
 def candidates(problem: Problem) -> list[Tiling]:
     """Tilings worth pricing: per axis from the kernel's width to one tile that covers all."""
     lengths = []
-    for axis, (width, n) in enumerate(zip(_widths(problem), _dense(problem), strict=True)):
+    for axis, (width, n) in enumerate(zip(widths(problem), dense(problem), strict=True)):
         # A spectrum of one number would let NumPy vectorise its product over the batch, and round it otherwise.
         least = 1 if axis < problem.ndim - 1 else 2
         smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, n - 1 + width))
@@ -163,7 +164,29 @@ def error_factor(size: int, channels: int, dtype: np.dtype[Any]) -> float:
     Tiles and kernels are scaled to between 2**-(maxexp/4) and its inverse, where underflow is far below the last term.
     """
     u = float(np.finfo(dtype).eps) / 2
-    root = 8.3 * 2.0**-53 + (u / math.sqrt(2) if u > 2.0**-53 else 0.0)
+    return _percival(size, channels, u, 8.3 * 2.0**-53 + (u / math.sqrt(2) if u > 2.0**-53 else 0.0))
+
+
+def pair_error_factor(size: int, dtype: np.dtype[Any]) -> float:
+    """Proven factor c of |error| <= c * ||x_tile||_2 * ||kernel||_2 for the compiled tiles, each by its own norm.
+
+    Two real tiles a and b, each scaled by a power of two to a norm from 1 to 2, are transformed as z = a + ib. The
+    theorem of `error_factor` bounds the error of either by its factor times ||z|| ||kernel||; and ||z||**2 = ||a||**2
+    + ||b||**2 < (1 + 4) ||a||**2, likewise for b: one more factor, sqrt(5). The norms are computed, from row sums in
+    the element type, to some 2**-12 at worst. A tile of zeros gives zeros, whatever its partner.
+
+    The theorem holds as it stands. Columns, then rows, are the stages of one transform of `size`; so they are with the
+    roots between them that make one long transform of a signal, which stand for those that the columns' last stage
+    would have. Radix 4 and 8 are two and three stages of radix 2 with operations left out: products by -i, and in
+    radix 8 that by (1 - i) / sqrt(2), where r + i is rounded, then its product with a rounded 1 / sqrt(2): 2 u, less
+    than sqrt(5) u. A fused multiply-add rounds less, too: a complex product with them errs by 2 u at most (Jeannerod,
+    Kornerup, Louvet and Muller 2017, Math. Comp. 86). Scaling is exact but for samples that vanish beside the largest.
+    """
+    u = float(np.finfo(dtype).eps) / 2
+    return math.sqrt(5) * (1 + 2.0**-11) * _percival(size, 1, u, root_error(dtype))
+
+
+def _percival(size: int, channels: int, u: float, root: float) -> float:
     product = math.log1p(math.sqrt(5) * u)
     stages = 3 * math.log2(size)
     exponent = stages * (math.log1p(u) + product + math.log1p(root)) + product + (channels - 1) * math.log1p(u)

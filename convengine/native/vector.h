@@ -5,9 +5,9 @@
  *     CE_T             element: float, double, int32_t or int64_t
  *     CE_VECTOR_BYTES  16, 32 or 64: the widest register of the ISA level that this unit is compiled for
  *
- * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_stream, ce_zero, ce_splat, ce_mask, ce_and and ce_sum. A
- * ce_vec is an arithmetic type: a + b * c is a vector FMA where the level has one and -ffp-contract=fast is given; Cython takes it
- * for a number (ctypedef float ce_vec).
+ * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_stream, ce_zero, ce_splat, ce_mask, ce_and, ce_sum and
+ * ce_transpose. A ce_vec is an arithmetic type: a + b * c is a vector FMA where the level has one and
+ * -ffp-contract=fast is given; Cython takes it for a number (ctypedef float ce_vec).
  * Without CE_T there are only the conversions, ce_half_to_float and ce_float_to_half. */
 #ifndef CONVENGINE_VECTOR_H
 #define CONVENGINE_VECTOR_H
@@ -121,6 +121,71 @@ CE_INLINE CE_T ce_sum(ce_vec value)
     if (LANES == 2)
         return sum[0] + sum[1];
     return (sum[0] + sum[2 % LANES]) + (sum[1] + sum[3 % LANES]);
+}
+
+/* Which elements of two vectors, counted through, make element j of a shuffled one. */
+#define CE_PART ((int)(16 / sizeof(CE_T)))
+#define CE_FROM(other, at) (((other) ? CE_LANES : 0) + (at))
+/* Blocks of s elements, those at odd places of the one vector exchanged with those at even places of the other. */
+#define CE_ONE(j, s) CE_FROM((j) & (s), (j) & ~(s))
+#define CE_OTHER(j, s) CE_FROM((j) & (s), (j) | (s))
+/* In each 16 bytes, the elements of both in turn: of the s-th half of these bytes. */
+#define CE_IN_TURN(j, s) CE_FROM((j) & 1, (j) / CE_PART * CE_PART + (j) % CE_PART / 2 + (s) * (CE_PART / 2))
+
+/* F(j, s) for all elements j of a vector. The preprocessor must know how many there are. */
+#define CE_BYTES_float 4
+#define CE_BYTES_double 8
+#define CE_BYTES_int32_t 4
+#define CE_BYTES_int64_t 8
+#define CE_JOIN(a, b) a##b
+#define CE_BYTES(type) CE_JOIN(CE_BYTES_, type)
+#define CE_COUNT (CE_VECTOR_BYTES / CE_BYTES(CE_T))
+#define CE_EACH_2(F, s, j) F((j), s), F((j) + 1, s)
+#define CE_EACH_4(F, s, j) CE_EACH_2(F, s, j), CE_EACH_2(F, s, j + 2)
+#define CE_EACH_8(F, s, j) CE_EACH_4(F, s, j), CE_EACH_4(F, s, j + 4)
+#define CE_EACH_16(F, s, j) CE_EACH_8(F, s, j), CE_EACH_8(F, s, j + 8)
+#if CE_COUNT == 16
+#define CE_EACH(F, s) CE_EACH_16(F, s, 0)
+#elif CE_COUNT == 8
+#define CE_EACH(F, s) CE_EACH_8(F, s, 0)
+#elif CE_COUNT == 4
+#define CE_EACH(F, s) CE_EACH_4(F, s, 0)
+#else
+#define CE_EACH(F, s) CE_EACH_2(F, s, 0)
+#endif
+#define CE_SHUFFLE(one, other, F, s) __builtin_shufflevector(one, other, CE_EACH(F, s))
+
+#define CE_EXCHANGE(v, s)                                   \
+    for (i = 0; i < CE_LANES; i++)                          \
+        if (!(i & (s))) {                                   \
+            ce_vec one = v[i], other = v[i + (s)];          \
+            v[i] = CE_SHUFFLE(one, other, CE_ONE, s);       \
+            v[i + (s)] = CE_SHUFFLE(one, other, CE_OTHER, s); \
+        }
+
+/* Transposes CE_LANES vectors as the rows of a square: first the 16-byte parts as wholes, then the elements in each. Most
+ * of these shuffles are one instruction. */
+CE_INLINE void ce_transpose(ce_vec *v)
+{
+    int i;
+#if CE_VECTOR_BYTES >= 64
+    CE_EXCHANGE(v, 2 * CE_PART)
+#endif
+#if CE_VECTOR_BYTES >= 32
+    CE_EXCHANGE(v, CE_PART)
+#endif
+    for (i = 0; i < CE_LANES; i += CE_PART) {
+#if CE_BYTES(CE_T) == 8
+        ce_vec one = v[i], other = v[i + 1];
+#else
+        ce_vec one = CE_SHUFFLE(v[i], v[i + 2], CE_IN_TURN, 0), other = CE_SHUFFLE(v[i + 1], v[i + 3], CE_IN_TURN, 0);
+        ce_vec third = CE_SHUFFLE(v[i], v[i + 2], CE_IN_TURN, 1), last = CE_SHUFFLE(v[i + 1], v[i + 3], CE_IN_TURN, 1);
+        v[i + 2] = CE_SHUFFLE(third, last, CE_IN_TURN, 0);
+        v[i + 3] = CE_SHUFFLE(third, last, CE_IN_TURN, 1);
+#endif
+        v[i] = CE_SHUFFLE(one, other, CE_IN_TURN, 0);
+        v[i + 1] = CE_SHUFFLE(one, other, CE_IN_TURN, 1);
+    }
 }
 
 #endif /* CE_T */

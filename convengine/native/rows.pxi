@@ -1,4 +1,93 @@
-# Rows in and rows out: samples of any type become elements, sums become samples, rounded once.
+# Rows in and rows out: samples of any type become elements, sums become samples, rounded once. After vector.pxi.
+
+from libc.math cimport fmod, isnan, rint
+from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from *:
+    """
+    /* double to half in one rounding: to float by rounding to odd, whose spare bits make the second rounding right. */
+    static inline uint16_t ce_double_to_half(double value)
+    {
+        float near = (float)value;
+        uint32_t bits;
+        if ((double)near == value || value != value)
+            return ce_float_to_half(near);
+        bits = ce_bits_from_float(near);
+        if ((near < 0 ? -(double)near : (double)near) > (value < 0 ? -value : value))
+            bits--;
+        return ce_float_to_half(ce_float_from_bits(bits | 1));
+    }
+
+    /* Rows of halves, by the CPU's instructions where the level has them. */
+    static void ce_load_halves(const uint16_t *from, CE_T *to, Py_ssize_t count)
+    {
+        Py_ssize_t i = 0;
+    #if defined(__F16C__) && defined(__x86_64__)
+        for (; i + 8 <= count; i += 8) {
+            float wide[8];
+            int n;
+            _mm256_storeu_ps(wide, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
+            for (n = 0; n < 8; n++)
+                to[i + n] = (CE_T)wide[n];
+        }
+    #endif
+        for (; i < count; i++)
+            to[i] = (CE_T)ce_half_to_float(from[i]);
+    }
+
+    /* Only of float sums: a double would be rounded twice. */
+    static void ce_store_halves(const CE_T *from, uint16_t *to, Py_ssize_t count)
+    {
+        Py_ssize_t i = 0;
+    #if defined(__F16C__) && defined(__x86_64__)
+        for (; i + 8 <= count; i += 8) {
+            float narrow[8];
+            int n;
+            for (n = 0; n < 8; n++)
+                narrow[n] = (float)from[i + n];
+            _mm_storeu_si128((__m128i *)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(narrow), _MM_FROUND_TO_NEAREST_INT));
+        }
+    #endif
+        for (; i < count; i++)
+            to[i] = ce_float_to_half((float)from[i]);
+    }
+    """
+    uint16_t ce_double_to_half(double) noexcept nogil
+    void ce_load_halves(const uint16_t*, T*, Py_ssize_t) noexcept nogil
+    void ce_store_halves(const T*, uint16_t*, Py_ssize_t) noexcept nogil
+
+cdef enum:
+    U1, I1, U2, I2, U4, I4, U8, I8, F2, F4, F8      # sample types: codes.py, setup.py
+    SATURATE = 0                                    # what becomes of a rounded value that does not fit
+    WRAP = 1
+    RAISE = 2
+    HELD_NAN = 1                                    # what is noted of the rounding, bit by bit
+    TOO_LARGE = 2
+    NO_MEMORY = 4
+
+ctypedef fused plain:
+    uint8_t
+    int8_t
+    uint16_t
+    int16_t
+    uint32_t
+    int32_t
+    uint64_t
+    int64_t
+    float
+    double
+
+ctypedef fused whole:
+    uint8_t
+    int8_t
+    uint16_t
+    int16_t
+    uint32_t
+    int32_t
+    uint64_t
+    int64_t
+
 
 cdef inline void fetch_as(const plain* start, Py_ssize_t step, T* to, Py_ssize_t count) noexcept nogil:
     """Convert `count` samples, `step` bytes apart. Steps that are literal here become vectors."""
