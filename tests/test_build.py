@@ -8,8 +8,11 @@ import subprocess
 
 import pytest
 from convengine_cython.backend import compiled_levels
+from convengine_fft.compiled import compiled_levels as tile_levels
 
 SUFFIXES = ("f4", "f8", "i4", "i8")
+MODULES = [("convengine_cython.kernels", suffix) for suffix in SUFFIXES]
+MODULES += [("convengine_fft.tiles", suffix) for suffix in ("f4", "f8")]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
@@ -25,21 +28,21 @@ needs_objdump = pytest.mark.skipif(not shutil.which("objdump"), reason="objdump 
 
 @needs_objdump
 @pytest.mark.skipif(not X86, reason="the levels of x86-64")
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("source", "suffix"), MODULES)
 class TestLevels:
-    def test_baseline_runs_anywhere(self, suffix):
-        text = disassembly(f"convengine_cython.kernels_baseline_{suffix}")
+    def test_baseline_runs_anywhere(self, source, suffix):
+        text = disassembly(f"{source}_baseline_{suffix}")
         assert "%xmm" in text
         assert not re.search(r"%[yz]mm", text)
 
-    def test_avx2_has_no_wider_registers(self, suffix):
-        text = disassembly(f"convengine_cython.kernels_avx2_{suffix}")
+    def test_avx2_has_no_wider_registers(self, source, suffix):
+        text = disassembly(f"{source}_avx2_{suffix}")
         assert "%ymm" in text
         assert not re.search(r"%zmm|%k[0-7]\b", text)
         assert "vfmadd" in text or suffix[0] == "i"
 
-    def test_avx512_uses_its_registers(self, suffix):
-        text = disassembly(f"convengine_cython.kernels_avx512_{suffix}")
+    def test_avx512_uses_its_registers(self, source, suffix):
+        text = disassembly(f"{source}_avx512_{suffix}")
         assert text.count("%zmm") > 1000
 
 
@@ -60,6 +63,7 @@ def test_only_the_loops_of_wider_levels_hold_their_registers():
 
 def test_every_level_of_this_architecture_is_compiled():
     assert compiled_levels() == (("avx512", "avx2", "baseline") if X86 else compiled_levels()[:1])
+    assert tile_levels() == compiled_levels()
     for level in compiled_levels():
-        for suffix in SUFFIXES:
-            assert importlib.util.find_spec(f"convengine_cython.kernels_{level}_{suffix}")
+        for source, suffix in MODULES:
+            assert importlib.util.find_spec(f"{source}_{level}_{suffix}")
