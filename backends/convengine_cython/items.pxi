@@ -174,7 +174,11 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
                 filled[axis * w.row + n] = w.fill[axis]
     item_rows(w, x + g * w.channels * w.x_channel, z, y, height, first, count, direct, rows, filled, scratch)
     out += g * w.outputs * w.out_channel + z * w.out_axis[0] + y * w.out_axis[1] + first * w.out_element
-    if w.streams == 1:
+    if w.two_passes and w.rank > 0:
+        item_separable(w, out, height, count, rows, buffer, <T*> (memory + w.strips))
+    elif w.two_passes:
+        item_box(w, out, height, count, rows, buffer, <T*> (memory + w.strips))
+    elif w.streams == 1:
         item_filter(w, g, out, height, count, rows, buffer)
     else:
         share(w.blocks, w.splits, w.split, split, &block, &blocks)

@@ -28,6 +28,9 @@ from convengine.plugin import workers as allowed_workers
 include "work.pxi"
 include "rows.pxi"
 include "tiles.pxi"
+include "strips.pxi"
+include "separable.pxi"
+include "box.pxi"
 include "items.pxi"
 include "cutting.pxi"
 include "gradient_tiles.pxi"
@@ -196,3 +199,4 @@ def pack(taps, bias, tall):
 
 
 include "gradient.pxi"
+include "two_passes.pxi"

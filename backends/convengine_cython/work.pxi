@@ -12,6 +12,8 @@ cdef extern from *:
     #define STREAM_VECTORS 3
     #define SOME_VECTORS 5
     #define LINE_VECTORS 8
+    #define DOWN_VECTORS 4
+    #define HANKEL_VECTORS 8
     #else
     #define TILE_ROWS 4
     #define TILE_VECTORS 2
@@ -19,7 +21,10 @@ cdef extern from *:
     #define STREAM_VECTORS 2
     #define SOME_VECTORS 2
     #define LINE_VECTORS 8
+    #define DOWN_VECTORS 2
+    #define HANKEL_VECTORS 4
     #endif
+    #define ACROSS_VECTORS 8
     #define PAIR_VECTORS 4
     #define SOME 4
 
@@ -42,8 +47,12 @@ cdef extern from *:
     const bint CE_FLOATING
     const int CODE "CE_CODE"
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
+    const int DOWN_VECTORS, ACROSS_VECTORS, HANKEL_VECTORS
     ce_vec ce_load(const T*) noexcept nogil
     void ce_store(T*, ce_vec) noexcept nogil
+    void ce_stream(T*, ce_vec) noexcept nogil
+    void ce_stream_end() noexcept nogil
+    ce_vec ce_zero() noexcept nogil
     ce_vec ce_splat(T) noexcept nogil
     float ce_half_to_float(uint16_t) noexcept nogil
     uint16_t ce_double_to_half(double) noexcept nogil
@@ -114,6 +123,13 @@ cdef struct Work:
     bint may_fill                                   # a whole row may be border
     Py_ssize_t tall_streams                         # streams of one register block
     int kind, tall                                  # which tile, and how many rows or streams it has
+    # of a method that goes down the rows first, then across
+    bint two_passes
+    int rank                                        # outer products in the kernel's place; 0: a box
+    const T* down                                   # (rank, height): their columns
+    const T* across                                 # (rank, width): their rows, in the order of summation,
+    const Py_ssize_t* order                         # and which kernel column each tap is
+    Py_ssize_t products                             # multiply-adds of an output
     # this call: where the samples lie, in bytes
     const char* x
     char* out
@@ -134,6 +150,8 @@ cdef struct Work:
     const char* needed                              # which of them
     const Py_ssize_t* columns                       # offset of each kernel column in a row
     Py_ssize_t row, phase, buffer                   # elements of a scratch row, of a phase of it, of the output buffer
-    size_t table, memory                            # bytes
+    Py_ssize_t strip, stretch, room                 # columns of a strip; elements of a phase of it, of a row of it
+    bint past_cache                                 # results are stored past the caches
+    size_t table, strips, memory                    # bytes
     int status
     double culprit

@@ -5,7 +5,7 @@
  *     CE_T             element: float, double, int32_t or int64_t
  *     CE_VECTOR_BYTES  16, 32 or 64: the widest register of the ISA level that this unit is compiled for
  *
- * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_zero, ce_splat, ce_mask, ce_and and ce_sum. A ce_vec is an
+ * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_stream, ce_zero, ce_splat, ce_mask, ce_and and ce_sum. A ce_vec is an
  * arithmetic type: a + b * c is a vector FMA where the level has one and -ffp-contract=fast is given; Cython takes it
  * for a number (ctypedef float ce_vec).
  * Without CE_T there are only the conversions, ce_half_to_float and ce_float_to_half. */
@@ -14,6 +14,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #if !defined(__GNUC__)
 #error "convengine's vector.h needs the vector extensions of GCC or Clang"
@@ -48,6 +51,28 @@ CE_INLINE ce_vec ce_load_once(const CE_T *from)
 }
 
 CE_INLINE void ce_store(CE_T *to, ce_vec value) { *(ce_vec *)to = value; }
+
+/* Stores past the caches, to an address aligned as the whole vector, for results that no cache would hold until they are
+ * read. ce_stream_end before other threads are told that they are there. */
+CE_INLINE void ce_stream(CE_T *to, ce_vec value)
+{
+#if defined(__AVX512F__) && CE_VECTOR_BYTES == 64
+    _mm512_stream_si512((__m512i *)to, (__m512i)value);
+#elif defined(__AVX__) && CE_VECTOR_BYTES == 32
+    _mm256_stream_si256((__m256i *)to, (__m256i)value);
+#elif defined(__x86_64__) && CE_VECTOR_BYTES == 16
+    _mm_stream_si128((__m128i *)to, (__m128i)value);
+#else
+    ce_store(to, value);
+#endif
+}
+
+CE_INLINE void ce_stream_end(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
 
 CE_INLINE ce_vec ce_zero(void) { return (ce_vec){0}; }
 
@@ -135,7 +160,6 @@ CE_INLINE uint16_t ce_float_to_half_portable(float value)
 /* The instructions of F16C. A unit compiled without -mf16c may call them too, from functions with the same target
  * attribute, once it has asked the CPU. */
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define CE_TARGET_F16C __attribute__((target("f16c")))
 
 CE_INLINE CE_TARGET_F16C float ce_half_to_float_f16c(uint16_t half)
