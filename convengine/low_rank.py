@@ -1,7 +1,7 @@
 """Few outer products in the place of a 2-D kernel: how many its values call for, and those of a separable one.
 
-A kernel that was rounded to float32 has full rank to float64's precision. Whoever made it from two vectors means rank 1:
-the rank here is that to within the rounding of the kernel's own dtype. Whole numbers are taken as they are.
+A kernel that was rounded to float32 has full rank to float64's precision, though it was made from two vectors. The rank
+here is that to within the rounding of the kernel's own dtype. Whole numbers are taken as they are.
 """
 
 from typing import Any, TypeAlias
@@ -96,7 +96,11 @@ def separate(kernel: Array) -> tuple[Array, Array, float]:
         relative = np.where(missed == 0, 0.0, missed / np.abs(matrix))
     if kernel.dtype.kind in "biu" or not np.isfinite(relative).all():
         return column, row, np.inf
-    return column, row, float(relative.max(initial=0.0)) + 4 * roundoff(matrix.dtype)  # with this comparison's roundings
+    return (
+        column,
+        row,
+        float(relative.max(initial=0.0)) + 4 * roundoff(matrix.dtype),
+    )  # with this comparison's roundings
 
 
 def _whole(kernel: Array) -> tuple[Array | None, int]:

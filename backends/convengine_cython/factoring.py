@@ -5,8 +5,8 @@ terms, one column sum at most gamma(kh), the row sum over them at most gamma(kw)
 
     rank 1:  |error| <= (gamma(kh + kw) (1 + d) + d) * (|x| corr |K|),    d = max |D| / |K| of any tap
 
-A bias is added last, and counts as one more term. That is componentwise, like the direct bound, and mostly smaller. Where
-some tap is not met to within its own rounding (a zero, or lost to underflow), or two products cancel (rank 2), only
+A bias is added last, and counts as one more term. That is componentwise, as the direct bound is, and mostly smaller.
+Where some tap is not met to within its own rounding (a zero, or lost to underflow), or two products cancel (rank 2), only
 
     |error| <= (gamma(kh + rank * kw) * || sum_r |u_r| |v_r|' || + ||D||) * ||x_window||,    Frobenius norms,
 
@@ -26,9 +26,9 @@ from convengine.problem import KernelFacts, Problem
 
 __all__ = ["Factors", "Promise", "factor", "promise"]
 
-# Roundings, of the kernel or of the sum, that ||D|| / ||K|| may hold in a normwise promise: a few of the kernel's maker,
-# those of the decomposition and two of the factors.
-ROUNDINGS = 8
+# Roundings, of the kernel or of the sum, that ||D|| / ||K|| may hold in a normwise promise: a few from the making of the
+# kernel, those of the decomposition and two of the factors.
+ROUNDINGS = 16
 SLACK = 1e-6  # by which the rounding of singular vectors may pass their magnitudes' bound
 
 Array = np.ndarray[Any, Any]
@@ -113,8 +113,9 @@ def _scaled(columns: Array, rows: Array, dtype: np.dtype[Any]) -> Factors:
     """Factors in the dtype of the sum, scaled by powers of two so that no row sums up to more than its length.
 
     What underflow does to a column sum, kh times half of the smallest subnormal, is multiplied by a row's sum of
-    magnitudes: kh * kw / 2 subnormals at most, and kw / 2 of the row's own products, within the kh * kw of a direct sum.
-    A column sum may overflow where the direct sum does not; that shows in the output, which is then computed directly.
+    magnitudes: kh * kw / 2 subnormals at most, and kw / 2 for the row's own products, within the kh * kw of a direct
+    sum. A column sum may overflow where the direct sum does not: that shows in the output, which is then computed
+    directly.
     """
     exponents = np.frexp(np.abs(rows).sum(axis=1) / rows.shape[1])[1][:, None]
     return Factors(np.ldexp(columns, exponents).astype(dtype), np.ldexp(rows, -exponents).astype(dtype))

@@ -26,7 +26,11 @@ def summation_order(Py_ssize_t width):
 
 cdef inline void down_tile(const T* const* rows, Py_ssize_t step, const T* taps, Py_ssize_t height, Py_ssize_t j,
                            T* to, Py_ssize_t room, const int tall, const int wide) noexcept nogil:
-    """A column of at least `tall` - 1 taps over rows `step` apart: `tall` rows and `wide` vectors of a strip."""
+    """A column of at least `tall` - 1 taps over rows `step` apart: `tall` rows and `wide` vectors of a strip.
+
+    taps[a * TALL + r] is tap a - r, which strip row r gives to row a: side by side, so that each is read where it is
+    needed. Of a plain column the compiler would carry them from row to row in registers, and spread them out each time.
+    """
     cdef ce_vec acc[MOST][MOST]
     cdef ce_vec x[MOST]
     cdef const T* row
@@ -42,14 +46,14 @@ cdef inline void down_tile(const T* const* rows, Py_ssize_t step, const T* taps,
         for r in range(tall):
             if r <= e:
                 for v in range(wide):
-                    acc[r][v] = acc[r][v] + x[v] * taps[e - r]
+                    acc[r][v] = acc[r][v] + x[v] * taps[e * TALL + r]
     for a in range(tall - 1, height):
         row = rows[a * step] + j
         for v in range(wide):
             x[v] = ce_load(row + v * CE_LANES)
         for r in range(tall):
             for v in range(wide):
-                acc[r][v] = acc[r][v] + x[v] * taps[a - r]
+                acc[r][v] = acc[r][v] + x[v] * taps[a * TALL + r]
     for e in range(tall - 1):
         row = rows[(height + e) * step] + j
         for v in range(wide):
@@ -57,7 +61,7 @@ cdef inline void down_tile(const T* const* rows, Py_ssize_t step, const T* taps,
         for r in range(tall):
             if r > e:
                 for v in range(wide):
-                    acc[r][v] = acc[r][v] + x[v] * taps[height + e - r]
+                    acc[r][v] = acc[r][v] + x[v] * taps[(height + e) * TALL + r]
     for r in range(tall):
         for v in range(wide):
             ce_store(to + r * room + v * CE_LANES, acc[r][v])
@@ -140,12 +144,36 @@ cdef inline ce_vec across_tile(const Work* w, const T* t, const Py_ssize_t* plac
     for v in range(wide):
         acc[v] = acc[v] + ce_splat(bias)
         if CE_FLOATING:
-            found = found + acc[v] * 0
+            found = found + (acc[v] - acc[v])
         if past_cache:
             ce_stream(to + v * CE_LANES, acc[v])
         else:
             ce_store(to + v * CE_LANES, acc[v])
     return found
+
+
+cdef inline bint stream_line(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, Py_ssize_t count,
+                             const int form, const int width, const int wide) noexcept nogil:
+    """The same past the caches: whole vectors, aligned; no line of memory is stored to in both ways, which is slow."""
+    cdef ce_vec found = ce_zero()
+    cdef Py_ssize_t j = (-<Py_ssize_t> <size_t> to // <Py_ssize_t> sizeof(T)) & (CE_LANES - 1), last, i
+    cdef T few[64]
+    if j > 0:
+        found = across_tile(w, t, places, bias, few, form, width, 1, False)
+        for i in range(j):
+            to[i] = few[i]
+    while j + wide * CE_LANES <= count:
+        found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, True)
+        j += wide * CE_LANES
+    while j + CE_LANES <= count:
+        found = found + across_tile(w, t + j, places, bias, to + j, form, width, 1, True)
+        j += CE_LANES
+    if j < count:
+        last = count - CE_LANES
+        found = found + across_tile(w, t + last, places, bias, few, form, width, 1, False)
+        for i in range(j, count):
+            to[i] = few[i - last]
+    return CE_FLOATING and ce_sum(found) != 0
 
 
 cdef inline bint across_line(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, Py_ssize_t count,
@@ -160,16 +188,10 @@ cdef inline bint across_line(const Work* w, const T* t, const Py_ssize_t* places
             j += CE_LANES
         return CE_FLOATING and ce_sum(found) != 0
     if w.past_cache and <size_t> to % sizeof(T) == 0:
-        j = (-<Py_ssize_t> <size_t> to // <Py_ssize_t> sizeof(T)) & (CE_LANES - 1)  # up to the first whole vector
-        if j > 0:
-            found = found + across_tile(w, t, places, bias, to, form, width, 1, False)
-        while j + wide * CE_LANES <= count:
-            found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, True)
-            j += wide * CE_LANES
-    else:
-        while j + wide * CE_LANES <= count:
-            found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, False)
-            j += wide * CE_LANES
+        return stream_line(w, t, places, bias, to, count, form, width, wide)
+    while j + wide * CE_LANES <= count:
+        found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, False)
+        j += wide * CE_LANES
     if count - j > CE_LANES:
         j = count - wide * CE_LANES
         found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, False)
@@ -186,15 +208,17 @@ cdef bint across(const Work* w, const T* t, const Py_ssize_t* places, T bias, T*
         return across_line(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
     if width > CE_LANES and w.dilation[2] * w.inner == 1:
         return across_line(w, t, places, bias, to, count, HANKEL, 0, HANKEL_VECTORS)
+    if width > CE_LANES:
+        return across_line(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
     if width == 3:
         return across_line(w, t, places, bias, to, count, SERIES, 3, ACROSS_VECTORS)
-    if width == 5 and width <= CE_LANES:
+    if width == 5:
         return across_line(w, t, places, bias, to, count, SERIES, 5, ACROSS_VECTORS)
-    if width == 7 and width <= CE_LANES:
+    if width == 7:
         return across_line(w, t, places, bias, to, count, SERIES, 7, ACROSS_VECTORS)
-    if width == 9 and width <= CE_LANES:
+    if width == 9:
         return across_line(w, t, places, bias, to, count, SERIES, 9, ACROSS_VECTORS)
-    if width == 11 and width <= CE_LANES:
+    if width == 11:
         return across_line(w, t, places, bias, to, count, SERIES, 11, ACROSS_VECTORS)
     return across_line(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
 
@@ -227,8 +251,8 @@ cdef inline void separable_rows(Work* w, const T* const* rows, char* out, Py_ssi
         need = max(width, CE_LANES) + reach
         for q in range(w.rank):
             for f in range(phases):
-                down(rows, w.dilation[1], w.down + q * w.widths[1], w.widths[1], first + f * w.phase, need,
-                     strip + q * length + f * w.stretch, w.room, tall, DOWN_VECTORS)
+                down(rows, w.dilation[1], w.down + q * TALL * (w.widths[1] + TALL - 1), w.widths[1],
+                     first + f * w.phase, need, strip + q * length + f * w.stretch, w.room, tall, DOWN_VECTORS)
         direct = w.out_direct and width >= CE_LANES
         for r in range(tall):
             start = out + r * out_step + first * w.out_element

@@ -9,7 +9,10 @@ cdef class SeparableFilter(DirectFilter):
         DirectFilter.__init__(self, layout, out_shape, out_dtype, x_item_size, empty)
         cdef Work* w = &self.work
         order = summation_order(w.widths[2])
-        self.columns, self.rows = np.ascontiguousarray(columns), np.ascontiguousarray(rows[:, order])
+        self.columns = np.zeros((len(columns), columns.shape[1] + TALL - 1, TALL), columns.dtype)
+        for row in range(TALL):
+            self.columns[:, row:row + columns.shape[1], row] = columns
+        self.rows = np.ascontiguousarray(rows[:, order])
         self.order = np.ascontiguousarray(order, np.intp)
         w.down, w.across = <const T*> address(self.columns), <const T*> address(self.rows)
         w.order = <const Py_ssize_t*> address(self.order)

@@ -126,7 +126,7 @@ cdef struct Work:
     # of a method that goes down the rows first, then across
     bint two_passes
     int rank                                        # outer products in the kernel's place; 0: a box
-    const T* down                                   # (rank, height): their columns
+    const T* down                                   # their columns, as down_tile has them
     const T* across                                 # (rank, width): their rows, in the order of summation,
     const Py_ssize_t* order                         # and which kernel column each tap is
     Py_ssize_t products                             # multiply-adds of an output
