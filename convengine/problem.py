@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from convengine.boundary import Boundary, most_copies
+from convengine.low_rank import matrix_rank, separate
 
 __all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "sum_dtype"]
 
@@ -216,7 +217,8 @@ class KernelFacts:
     Attributes
     ----------
     rank : int
-        Matrix rank of a 2-D filter (1 means separable), 1 for a 1-D filter, 0 where not determined.
+        Matrix rank of a 2-D filter, to within the rounding of its dtype (1 means separable); 1 for a 1-D filter; 0 for
+        zeros, and where not determined.
     symmetry : tuple of str
         Per spatial axis: "even", "odd" or "" under a flip of that axis.
     box : bool
@@ -229,6 +231,9 @@ class KernelFacts:
         Whether all values are so.
     smallest : float
         Smallest absolute value of a tap, where it is below SMALL; SciPy's ndimage drops taps up to 2.2e-16.
+    dropped : float
+        Of a real filter of rank 1: the largest part of any tap that the factors of `low_rank.separate` miss; 0 where
+        they meet every tap exactly, inf where they give a tap to a zero, and for other filters.
     """
 
     rank: int
@@ -239,6 +244,7 @@ class KernelFacts:
     finite: bool
     nonnegative: bool
     smallest: float = 0.0
+    dropped: float = math.inf
 
     @classmethod
     def unknown(cls, ndim: int) -> "KernelFacts":
@@ -265,8 +271,10 @@ class KernelFacts:
             smallest = float(wide.min()) if wide.size else 0.0
             abs_sum, norm = _power_above(abs_sum), _power_above(norm)
             smallest = min(smallest, SMALL)
+        rank = _rank(kernel) if finite and kernel.ndim == ndim else 0
+        separable = rank == 1 and kernel.ndim == 2 and kernel.dtype.kind != "c"
         return cls(
-            rank=_rank(kernel) if finite and kernel.ndim == ndim else 0,
+            rank=rank,
             symmetry=tuple(_symmetry(kernel, axis - ndim) for axis in range(ndim)),
             box=bool(kernel.size and (kernel == kernel.flat[0]).all()),
             abs_sum=abs_sum,
@@ -274,6 +282,7 @@ class KernelFacts:
             finite=finite,
             nonnegative=kernel.dtype.kind in "bu" or (kernel.dtype.kind != "c" and bool((kernel >= 0).all())),
             smallest=smallest,
+            dropped=_power_above(separate(kernel)[2]) if separable else math.inf,
         )
 
 
@@ -287,15 +296,12 @@ def _power_above(value: float) -> float:
 
 
 SMALL = 1e-12  # no method minds taps of this size and more
-RANK_LIMIT = 256  # a wider kernel's SVD would cost more than it could tell
 
 
 def _rank(kernel: np.ndarray[Any, Any]) -> int:
     if kernel.ndim != 2:
         return 1 if kernel.ndim == 1 else 0
-    if max(kernel.shape) > RANK_LIMIT:
-        return 0
-    return int(np.linalg.matrix_rank(kernel.astype(np.complex128 if kernel.dtype.kind == "c" else np.float64)))
+    return matrix_rank(kernel)
 
 
 def _symmetry(kernel: np.ndarray[Any, Any], axis: int) -> str:

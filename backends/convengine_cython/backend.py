@@ -1,5 +1,6 @@
-"""Offers, prices and plans of the compiled direct kernels."""
+"""Offers, prices and plans of the compiled kernels: direct, separable, box."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 from convengine import adjoint, native
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
 from convengine.problem import KernelFacts, Problem
+from convengine_cython.factoring import Promise, factor, promise
 from convengine_cython.gradient import KernelGradientPlan
 from convengine_cython.layout import Layout, element
 
@@ -30,6 +32,22 @@ RATES = {
     "baseline": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},
     "arm64": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},  # not measured: the baseline's, of the same vector width
 }
+# The same of separable filters: products down and across. 4096 x 4096 images, factors of 7 taps, the same machine.
+SEPARABLE_RATES = {
+    "avx512": {"f4": 25e9, "f8": 12e9, "i4": 20e9, "i8": 8e9},
+    "avx2": {"f4": 20e9, "f8": 10e9, "i4": 20e9, "i8": 4e9},
+    "baseline": {"f4": 6e9, "f8": 3e9, "i4": 4e9, "i8": 2e9},
+    "arm64": {"f4": 6e9, "f8": 3e9, "i4": 4e9, "i8": 2e9},  # not measured
+}
+# Samples per second and worker of boxes by running sums.
+BOX_RATES = {
+    "avx512": {"i4": 1e9, "i8": 0.7e9},
+    "avx2": {"i4": 1e9, "i8": 0.7e9},
+    "baseline": {"i4": 1e9, "i8": 0.7e9},
+    "arm64": {"i4": 1e9, "i8": 0.7e9},  # not measured
+}
+SERIAL_SECONDS = 40e-6  # work below that is left to one worker, as the filters do
+TWO_PASSES_SECONDS = 4e-6  # one call of a method of two passes on a few samples
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
 PARTS_BYTES = 32 << 20  # what sums of parts of a kernel's gradient may take together
 SAMPLE_SECONDS = 0.25e-9  # per sample in and out beyond the arithmetic: memory traffic of one worker, same machine
@@ -48,7 +66,7 @@ def chosen_level(asked: str | None) -> str:
 
 
 class Backend:
-    """Direct sums in compiled loops, for every problem on host arrays."""
+    """Direct sums in compiled loops, for every problem on host arrays; fewer products where a filter's taps allow it."""
 
     name = "cython"
     api = 1
@@ -62,7 +80,7 @@ class Backend:
         return BackendInfo(usable=True, version=metadata.version("convengine"), isa=level)
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
-        """One direct method on the best level."""
+        """The direct method on the best level, and what the kernel's facts allow beside it."""
         if problem.op == "grad_input":
             return adjoint.offers(problem, facts, self.offers)
         if problem.memory != "host":
@@ -71,44 +89,85 @@ class Backend:
             level = chosen_level(os.environ.get("CONVENGINE_ISA"))
         except RuntimeError as error:
             return Refusal(str(error))
-        summed = element(problem.sum_dtype)
-        products = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
-        threads = workers() if products > 1_000_000 else 1
-        samples = float(np.prod(problem.x_shape, dtype=float) + np.prod(problem.out_shape, dtype=float))
-        work = max(products / RATES[level][summed.str[1:]], samples * SAMPLE_SECONDS)
-        taps = problem.taps * problem.channels[1] * summed.itemsize
-        scratch = threads * (1 << 20)
-        if problem.op == "grad_kernel":  # sums of parts, up to 64 of them
-            taps = min(64 * taps, max(PARTS_BYTES, taps))
-        return [Offer(f"direct, {level}", CALL_SECONDS + work / threads, taps + scratch, direct_error(problem))]
+        offers = [_direct(problem, level)]
+        if promised := promise(problem, facts):
+            products = math.prod(problem.out_shape) * promised.rank * sum(problem.kernel_spatial)
+            work = products / SEPARABLE_RATES[level][element(problem.sum_dtype).str[1:]]
+            method = f"separable rank {promised.rank}, {level}"
+            offers.append(_two_passes(problem, method, work, promised.error, promised.normwise))
+        if _is_box(problem, facts):
+            work = math.prod(problem.out_shape) / BOX_RATES[level][element(problem.sum_dtype).str[1:]]
+            offers.append(_two_passes(problem, f"box, {level}", work, 0.0))
+        return offers
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
-        """Plan by the level that the offer names."""
+        """Plan by the method and level that the offer names."""
         if problem.op == "grad_kernel":
-            return KernelGradientPlan(problem, _level(offer))
-        return adjoint.plan(problem, offer, self.offers, lambda forward, chosen: DirectPlan(forward, _level(chosen)))
+            return KernelGradientPlan(problem, _named(offer)[1])
+        return adjoint.plan(problem, offer, self.offers, lambda forward, chosen: FilterPlan(forward, chosen))
 
 
-def _level(offer: Offer) -> str:
-    return offer.method.removeprefix("direct, ")
+def _direct(problem: Problem, level: str) -> Offer:
+    """The direct method's offer."""
+    summed = element(problem.sum_dtype)
+    products = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
+    threads = workers() if products > 1_000_000 else 1
+    work = max(products / RATES[level][summed.str[1:]], _samples(problem) * SAMPLE_SECONDS)
+    taps = problem.taps * problem.channels[1] * summed.itemsize
+    scratch = threads * (1 << 20)
+    if problem.op == "grad_kernel":  # sums of parts, up to 64 of them
+        taps = min(64 * taps, max(PARTS_BYTES, taps))
+    return Offer(f"direct, {level}", CALL_SECONDS + work / threads, taps + scratch, direct_error(problem))
+
+
+def _two_passes(problem: Problem, method: str, work: float, error: float, normwise: bool = False) -> Offer:
+    """The offer of a method that needs `work` seconds of one worker for its arithmetic."""
+    threads = workers() if work > SERIAL_SECONDS else 1
+    work = max(work, _samples(problem) * SAMPLE_SECONDS)
+    return Offer(method, TWO_PASSES_SECONDS + work / threads, threads * (1 << 20), error, normwise)
+
+
+def _samples(problem: Problem) -> float:
+    return float(np.prod(problem.x_shape, dtype=float) + np.prod(problem.out_shape, dtype=float))
+
+
+def _is_box(problem: Problem, facts: KernelFacts) -> bool:
+    """Whether running sums are exact and save something."""
+    plain = problem.op == "forward" and not problem.is_layer and problem.ndim < 3 and problem.is_integer
+    dense = set(problem.stride) == set(problem.dilation) == {1}
+    # Sums of samples are bounded only where they are multiplied by a tap that is not 0.
+    return plain and dense and facts.box and facts.abs_sum > 0 and problem.taps > 1
+
+
+def _named(offer: Offer) -> tuple[str, str]:
+    """The method and the level of an offer."""
+    method, _, level = offer.method.rpartition(", ")
+    return method, level
 
 
 @dataclass(frozen=True, slots=True)
-class DirectPlan:
-    """A direct method for one problem, on one level."""
+class FilterPlan:
+    """One method for one problem, on one level."""
 
     problem: Problem
-    level: str
+    offer: Offer
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
-        """Pack the kernel for the register tiles."""
-        problem = self.problem
+        """Pack the kernel for the register tiles; factor it where the method is separable."""
+        problem, (method, level) = self.problem, _named(self.offer)
         promote = problem.sum_dtype.kind == "c" and problem.x_dtype.kind != "c" and not np.isfinite(kernel).all()
         if promote:  # 0 * inf of the promoted product is NaN, which a real x could not show
             problem = replace(problem, x_dtype=problem.sum_dtype)
-        module = import_module(f"convengine_cython.kernels_{self.level}_{element(problem.sum_dtype).str[1:]}")
+        module = import_module(f"convengine_cython.kernels_{level}_{element(problem.sum_dtype).str[1:]}")
         layout = Layout.of(problem, kernel, bias)
-        filter_ = module.DirectFilter(layout, problem.out_shape, problem.out_dtype, problem.x_dtype.itemsize, np.empty)
+        shared = layout, problem.out_shape, problem.out_dtype, problem.x_dtype.itemsize, np.empty
+        if method.startswith("separable"):
+            promised = Promise(int(method.split()[-1]), self.offer.error, self.offer.normwise)
+            factors = factor(problem, kernel, promised)
+            return module.SeparableFilter(*shared, factors.columns, factors.rows)  # type: ignore[no-any-return]
+        if method == "box":
+            return module.BoxFilter(*shared)  # type: ignore[no-any-return]
+        filter_ = module.DirectFilter(*shared)
         if promote:
             return lambda x, out=None: filter_(x.astype(problem.x_dtype), out)
         return filter_  # type: ignore[no-any-return]  # a compiled class

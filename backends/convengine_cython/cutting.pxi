@@ -35,15 +35,10 @@ cdef inline bint narrow(const Work* w) noexcept nogil:
         and w.out_row * <Py_ssize_t> sizeof(T) <= NARROW_BYTES
 
 
-cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept nogil:
-    """Choose bands, chunks and splits. They never change a result's bits, so they may follow the workers."""
+cdef void find_direct(Work* w, bint x_direct) noexcept nogil:
+    """Find the columns whose whole window can be read in place; edges are at least one vector wide."""
     cdef Py_ssize_t reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
-    cdef Py_ssize_t planes = w.planes * w.widths[0], kernel = planes * w.widths[1] * w.widths[2]
-    cdef Py_ssize_t least_band = w.tall * w.dilation[1] if w.streams == 1 and w.stride[1] == 1 else 1
-    cdef Py_ssize_t least_chunk = 4 * LINE_VECTORS * CE_LANES, used, needed
-    cdef Py_ssize_t phases = min(w.stride[2], (w.widths[2] - 1) * w.dilation[2] + 1)
     w.out_row = w.out_sizes[2] * w.inner
-    # Columns whose whole window lies inside x can be read in place; edges are at least one vector wide.
     w.direct_from = min(w.before[2] * w.inner, w.out_row)
     w.direct_to = min((w.before[2] + w.sizes[2]) * w.inner - reach, w.out_row)
     if w.direct_from > 0:
@@ -52,6 +47,35 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
         w.direct_to = min(w.direct_to, w.out_row - CE_LANES)
     if not x_direct or w.direct_to - w.direct_from < max(w.out_row // 2, CE_LANES) or narrow(w):
         w.direct_from = w.direct_to = w.out_row
+
+
+cdef void measure_rows(Work* w) noexcept nogil:
+    """Padded rows that a band needs, and the elements of a scratch row."""
+    cdef Py_ssize_t reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
+    w.span = (2 * w.band - 2) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1
+    w.phase = max(2 * w.edge_chunk - 1, CE_LANES) + reach // w.stride[2] + 1
+    w.row = phases_of(w) * w.phase
+
+
+cdef void count_pieces(Work* w) noexcept nogil:
+    """How many bands, splits and chunks there are."""
+    if w.direct_to <= w.direct_from:
+        w.chunk = w.edge_chunk
+    w.bands = pieces(w.out_sizes[1], w.band)
+    w.splits = pieces(w.blocks, w.split)
+    w.chunks = pieces(w.out_row, w.chunk)
+
+
+cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept nogil:
+    """Choose bands, chunks and splits. They never change a result's bits, so they may follow the workers."""
+    cdef Py_ssize_t planes = w.planes * w.widths[0], kernel = planes * w.widths[1] * w.widths[2]
+    cdef Py_ssize_t least_band = w.tall * w.dilation[1] if w.streams == 1 and w.stride[1] == 1 else 1
+    cdef Py_ssize_t least_chunk = 4 * LINE_VECTORS * CE_LANES, needed
+    find_direct(w, x_direct)
+    if w.two_passes:
+        cut_strips(w, workers, images)
+        count_pieces(w)
+        return
     w.edge_chunk = min(w.out_row, EDGE_COLUMNS)
     w.chunk = w.edge_chunk
     if w.direct_to > w.direct_from:
@@ -71,10 +95,8 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
         w.band = halved(w.band, least_band)
     w.band = max(least_band, w.band - w.band % least_band)  # whole tiles: a remainder is computed twice
     while True:
-        used = (2 * w.band - 2) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1
-        w.phase = max(2 * w.edge_chunk - 1, CE_LANES) + reach // w.stride[2] + 1
-        w.row = phases * w.phase
-        needed = min(used, (2 * w.band - 1) * w.widths[1])
+        measure_rows(w)
+        needed = min(w.span, (2 * w.band - 1) * w.widths[1])
         if planes * needed * w.row * <Py_ssize_t> sizeof(T) <= 2 * L2_BYTES:
             break
         if w.band > least_band:
@@ -83,12 +105,7 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
             w.edge_chunk = halved(w.edge_chunk, CE_LANES)
         else:
             break
-    if w.direct_to <= w.direct_from:
-        w.chunk = w.edge_chunk
-    w.bands = pieces(w.out_sizes[1], w.band)
-    w.splits = pieces(w.blocks, w.split)
-    w.chunks = pieces(w.out_row, w.chunk)
-    w.span = used
+    count_pieces(w)
 
 
 cdef void lay_scratch(Work* w) noexcept nogil:
@@ -102,7 +119,7 @@ cdef void lay_scratch(Work* w) noexcept nogil:
         w.filled = max(w.row, 2 * w.chunk - 1 + reach)
         if not w.out_direct:
             chunk = max(chunk, 2 * w.chunk - 1)
-    w.buffer = chunk * (height if w.streams == 1 else w.tall)
+    w.buffer = 4 * w.strip if w.two_passes else chunk * (height if w.streams == 1 else w.tall)
     for q in range((height - 1) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1):
         rows += w.needed[q]
     w.table = <size_t> (w.x_parts * w.filled + w.buffer) * sizeof(T)
@@ -110,3 +127,5 @@ cdef void lay_scratch(Work* w) noexcept nogil:
         w.table += <size_t> (w.planes * w.widths[0] * rows * w.row) * sizeof(T)
     w.table = (w.table + 63) // 64 * 64
     w.memory = w.table + <size_t> (w.planes * w.widths[0] * w.span) * sizeof(void*)
+    if w.two_passes:
+        lay_strips(w)

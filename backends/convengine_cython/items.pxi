@@ -254,7 +254,12 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
         if not direct and stop - first >= 2 * w.edge_chunk:
             stop = first + w.edge_chunk
         item_rows(w, x, z, y, height, first, stop - first, direct, rows, filled, scratch)
-        if w.streams == 1:
+        if w.two_passes and w.rank > 0:
+            item_separable(w, out + first * w.out_element, height, stop - first, rows, buffer,
+                           <T*> (memory + w.strips))
+        elif w.two_passes:
+            item_box(w, out + first * w.out_element, height, stop - first, rows, buffer, <T*> (memory + w.strips))
+        elif w.streams == 1:
             item_filter(w, g, out + first * w.out_element, height, stop - first, rows, buffer)
         else:
             item_streams(w, g, block, block + blocks, out + first * w.out_element, height, stop - first, rows, buffer)

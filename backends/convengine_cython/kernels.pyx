@@ -32,6 +32,9 @@ include "convengine/native/vector.pxi"
 include "convengine/native/rows.pxi"
 include "work.pxi"
 include "tiles.pxi"
+include "strips.pxi"
+include "separable.pxi"
+include "box.pxi"
 include "items.pxi"
 include "cutting.pxi"
 include "gradient_tiles.pxi"
@@ -237,3 +240,4 @@ def pack(taps, bias, tall):
 
 
 include "gradient.pxi"
+include "two_passes.pxi"

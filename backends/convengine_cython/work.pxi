@@ -17,6 +17,7 @@ cdef extern from *:
     #define SQUARE_VECTORS 4
     #define HANKEL_PART 8
     #define HANKEL_PARTS 1
+    #define DOWN_VECTORS 4
     #else
     #define TILE_ROWS 4
     #define TILE_VECTORS 2
@@ -30,7 +31,9 @@ cdef extern from *:
     #define SQUARE_VECTORS 3
     #define HANKEL_PART 4
     #define HANKEL_PARTS 2
+    #define DOWN_VECTORS 2
     #endif
+    #define ACROSS_VECTORS 8
     #define PAIR_VECTORS 4
     #define SOME 4
     /* Up to which side a square kernel's loops are unrolled whole: without fused multiply-adds the copies cost more. */
@@ -42,6 +45,7 @@ cdef extern from *:
     """
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
     const int THREE_ROWS, THREE_VECTORS, SQUARE_ROWS, SQUARE_VECTORS, HANKEL_PART, HANKEL_PARTS, MOST_UNROLLED
+    const int DOWN_VECTORS, ACROSS_VECTORS
 
 cdef enum:
     MOST = 8                                        # largest side of any register tile
@@ -74,6 +78,13 @@ cdef struct Work:
     Py_ssize_t tall_streams                         # streams of one register tile; 1 in a filter
     line_t line                                     # of a filter: what computes `tall` output rows
     Py_ssize_t tall                                 # rows, or streams, of one register tile
+    # of a method that goes down the rows first, then across
+    bint two_passes
+    int rank                                        # outer products in the kernel's place; 0: a box
+    const T* down                                   # their columns, as down_tile has them
+    const T* across                                 # (rank, width): their rows, in the order of summation,
+    const Py_ssize_t* order                         # and which kernel column each tap is
+    Py_ssize_t products                             # multiply-adds of an output
     # this call: where the samples lie, in bytes
     const char* x
     char* out
@@ -94,6 +105,7 @@ cdef struct Work:
     const char* needed                              # which of them
     const Py_ssize_t* columns                       # offset of each kernel column in a row
     Py_ssize_t row, phase, filled, buffer           # elements of a scratch row, a phase of it, a filled row, the results
-    size_t table, memory                            # bytes
+    Py_ssize_t strip, stretch, room                 # columns of a strip; elements of a phase of it, of a row of it
+    size_t table, strips, memory                    # bytes
     int status
     double culprit

@@ -37,6 +37,7 @@ TRAITS: dict[str, tuple[Any, ...]] = {
     "layout": ("contiguous", "fortran", "transposed", "reversed", "sliced", "readonly", "swapped", "list"),
     "result": (*["default"] * 3, "wider", "narrower", "saturate", "wrap", "raise"),
     "values": ("plain", "plain", "scaled", "nan", "inf"),
+    "weights": ("any", "any", "outer", "equal"),  # what a method may make use of: an outer product, a box
     "fill": ("zero", "other"),
     "bias": ("without", "with"),
     "operation": ("corr", "conv"),
@@ -188,6 +189,7 @@ def assemble(choose: Chooser, row: Row, prefix: str = "") -> Case:
     x, kernel, placing = _place(choose, row, x, kernel)
     name = f"{row['operation']}{row['ndim']}d"
     shown = [row[t] for t in ("kind", "mode", "boundary", "x_dtype", "kernel_dtype", "shape", "layout", "result")]
+    shown += [row["weights"]] * (row["weights"] != "any")
     shown += [row["samples"].replace(" ", "_")] * (row["samples"] != "some")
     shown += [row["values"]] * (row["values"] in ("nan", "inf"))
     weak = row["kernel_dtype"] in ("ints", "floats")
@@ -278,6 +280,10 @@ def _values(
         dtype = x_dtype if row["kernel_dtype"] == "same" else np.dtype(row["kernel_dtype"])
         bits = 54 - min(8 * x_dtype.itemsize, 44) if x_dtype.kind in "biu" else 7
         kernel = _numbers(rng, k_shape, dtype, bits, scaled)
+    if row["weights"] == "outer":
+        kernel = _outer(rng, kernel, row["ndim"])
+    elif row["weights"] == "equal" and kernel.size:
+        kernel[...] = kernel.flat[0]
     outputs = k_shape[:1] if len(k_shape) > row["ndim"] else ()
     bias = rng.integers(-1000, 1000, outputs, endpoint=True)
     unit = 1 if _is_integer(row) else 0.125 - 0.5j if "c" in x.dtype.kind + kernel.dtype.kind else 0.125
@@ -296,6 +302,19 @@ def _numbers(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[Any
     if scaled and dtype != np.float16:
         numbers = numbers * 10.0 ** rng.uniform(-3, 3, shape)
     return numbers.astype(dtype)
+
+
+def _outer(rng: np.random.Generator, kernel: Array, ndim: int) -> Array:
+    """Outer products of lines of a kernel, one along each spatial axis; of small numbers where they are integers."""
+    if kernel.dtype.kind in "iu":
+        kernel = rng.integers(-3 if kernel.dtype.kind == "i" else 0, 4, kernel.shape).astype(kernel.dtype)
+    product: Array = np.ones((), kernel.dtype)
+    for axis in range(-ndim, 0):
+        line = kernel
+        for other in set(range(-ndim, 0)) - {axis}:
+            line = line.take([0], axis=other)
+        product = product * line
+    return product
 
 
 def _poison(choose: Chooser, row: Row, x: Array, kernel: Array, bias: Array, fill: Any) -> Any:

@@ -61,6 +61,7 @@ def large() -> dict[str, Case]:
     f4, f8, n = "float32", "float64", _numbers
     layer = {"groups": 2, "padding": 1, "bias": n((8,), f4)}
     last = {"channel_axis": -1, "stride": 2, "bias": n((6,), f8)}
+    around = {"padding": (9, 20), "boundary": "wrap"}
     steps = {"mode": "same", "boundary": ("wrap", "edge"), "stride": (2, 3), "dilation": (2, 1)}
     sharp = {"channel_axis": -1, "mode": "same", "boundary": "edge", "dtype": "uint8"}
     return _cases(
@@ -76,6 +77,10 @@ def large() -> dict[str, Case]:
         ("complex", "conv2d", n((90, 260), "complex64"), n((4, 3), "complex64"), {"mode": "same", "conjugate": True}),
         ("half", "corr1d", n((9000,), "float16"), n((7,), "float16"), {"boundary": "symmetric", "mode": "same"}),
         ("integers", "conv1d", n((30_000,), "int64", 2**40), n((9,), "int64", 2**15), {"mode": "full"}),
+        ("separable", "corr2d", n((150, 1400), f4), _outer(n((21,), f4), n((37,), f4)), around),
+        ("two-products", "conv2d", n((90, 700), f8), _cross(n((9,), f8), n((11,), f8)), {"dilation": 2, "padding": 5}),
+        ("outer-integers", "corr2d", n((90, 400, 3), "uint8", 255), _outer(*_small(7, 9)), sharp | {"dilation": 2}),
+        ("box", "corr2d", n((140, 900), "int16", 999), _locked(np.full((15, 9), -3, np.int8)), {"mode": "same"}),
         ("columns", "corr2d", n((2000, 37), f8), n((9, 1), f8), {"axes": (1, 0), "mode": "same"}),
     )
 
@@ -90,6 +95,9 @@ def small() -> dict[str, Case]:
         ("volume", "corr3d", n((7, 9, 21), f4, 99), n((2, 3, 3), f4, 99), {"mode": "same"}),
         ("layer", "corr2d", n((4, 13, 29), f8, 99), n((6, 2, 3, 3), f8, 99), {"groups": 2, "padding": 2}),
         ("complex", "corr2d", n((17, 40), c16), n((3, 3), c16), {"mode": "same", "boundary": "wrap"}),
+        ("separable", "conv2d", n((23, 67), f4, 99), _outer(n((5,), f4, 9), n((4,), f4, 9)), {"mode": "full"}),
+        ("two-products", "corr2d", n((23, 67), f8, 99), _cross(n((7,), f8, 9), n((5,), f8, 9)), {"mode": "same"}),
+        ("box", "corr2d", n((31, 80), "uint8", 99), _locked(np.full((5, 9), 2, np.int8)), {"mode": "same"}),
         ("integers", "conv2d", n((20, 50), "int16", 99), n((3, 3), "int8", 99), {"boundary": "reflect", "padding": 4}),
     )
 
@@ -120,6 +128,8 @@ def poisoned() -> dict[str, Case]:
     """NaN and infinities in x, kernel, bias and fill value, for every boundary."""
     n, f4 = _numbers, "float32"
     taps = _with(n((3, 5), f4), [(0, 1, 0.0), (2, 3, -0.0)])
+    tails = np.exp(-np.square(np.arange(-8.0, 9.0))).astype(np.float32)  # whose products underflow
+    gaussian = _outer(tails, tails)
     corners = [(0, 0, INF), (0, -1, NAN), (-1, 0, -INF), (-1, -1, INF), (20, 100, INF), (21, 102, -INF), (30, 200, NAN)]
     image = _with(n((40, 300), f4), corners)
     rng = np.random.default_rng(RNG_SEED)
@@ -134,6 +144,8 @@ def poisoned() -> dict[str, Case]:
         *((f"x-{word}", "corr2d", image, taps, {"mode": "same", "boundary": word}) for word in BOUNDARIES),
         ("x-stepped", "conv2d", image, taps, {"mode": "full", "stride": (2, 3), "dilation": (3, 2)}),
         ("x-many", "corr2d", _with(n((300, 2100), f4), many), n((5, 5), f4), {"mode": "same", "boundary": "reflect"}),
+        ("x-separable", "corr2d", image, gaussian, {"mode": "same", "boundary": "edge"}),
+        ("x-two-products", "conv2d", image, _cross(n((7,), f4), n((9,), f4)), {"mode": "full", "stride": (1, 2)}),
         ("x-signal", "conv1d", signal, n((33,), "float64"), {"mode": "full", "boundary": "wrap"}),
         ("x-half", "corr1d", _with(n((300,), "float16"), [(7, INF), (100, NAN)]), n((3,), "float16"), {}),
         ("x-complex", "conv2d", waves, n((3, 3), "complex64"), {"mode": "same", "conjugate": True}),
@@ -168,6 +180,24 @@ def delicate() -> dict[str, Case]:
         ("beyond-x", "corr1d", n((6,), f8), n((3,), f8), {"padding": ((20, 0),), "stride": 4, "fill_value": 1.5}),
         ("deep-batch", "corr1d", n((2, 3, 2, 40), f4), n((5,), f4), {"mode": "same", "boundary": "wrap"}),
     )
+
+
+def _outer(column: Array, row: Array) -> Array:
+    """The outer product of two vectors, rounded to their dtype."""
+    return _locked(np.multiply.outer(column, row))
+
+
+def _cross(column: Array, row: Array) -> Array:
+    """A column and a row of taps that meet in the middle, zeros elsewhere: two outer products, as a sharpening has."""
+    kernel = np.zeros((len(column), len(row)), column.dtype)
+    kernel[:, len(row) // 2] = column
+    kernel[len(column) // 2] += row
+    return _locked(kernel)
+
+
+def _small(*sizes: int) -> tuple[Array, ...]:
+    """Vectors of whole numbers whose outer products fit int8."""
+    return tuple(_numbers((size,), "int8", 9) for size in sizes)
 
 
 def _with(array: Array, changes: Sequence[tuple[Any, ...]]) -> Array:

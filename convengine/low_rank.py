@@ -1,0 +1,120 @@
+"""Few outer products in the place of a 2-D kernel: how many its values call for, and those of a separable one.
+
+A kernel that was rounded to float32 has full rank to float64's precision, though it was made from two vectors. The rank
+here is that to within the rounding of the kernel's own dtype. Whole numbers are taken as they are.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+__all__ = ["matrix_rank", "roundoff", "separate"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+NOISE = 16  # roundings of a tap's size that a residual may hold: 4 of the kernel's, each up to 4 times in a cross
+WORK = 1 << 14  # products spent on counting a rank beyond 2: some 0.2 ms
+LARGEST = 2**31 - 1  # of the whole numbers that are divided exactly, so that their products fit int64
+
+
+def roundoff(dtype: np.dtype[Any]) -> float:
+    """Largest relative error of one rounding to a dtype; 0 for integers, which are exact."""
+    return float(np.finfo(dtype).eps) / 2 if dtype.kind in "fc" else 0.0
+
+
+def matrix_rank(kernel: Array) -> int:
+    """Count the outer products that add up to a finite matrix, to within the rounding of its dtype.
+
+    By crosses: the largest entry of what is left, its column times its row over itself, is taken away until nothing is
+    left. No entry of a cross is larger than its pivot, so that the roundings of the kernel do not grow much.
+
+    Returns
+    -------
+    int
+        0 for zeros, and where counting further would cost more than it could tell.
+
+    Examples
+    --------
+    >>> g = np.exp(-np.square(np.linspace(-2, 2, 9)))
+    >>> matrix_rank(np.outer(g, g).astype(np.float32)), matrix_rank(np.eye(3))
+    (1, 3)
+    """
+    left = kernel.astype(np.complex128 if kernel.dtype.kind == "c" else np.float64)
+    sizes = np.abs(left)
+    noise = NOISE * max(roundoff(kernel.dtype), roundoff(left.dtype)) * float(sizes.max(initial=0.0))
+    if noise == 0 or not np.isfinite(noise):  # zeros, underflow, overflow
+        return 0
+    limit = min(*kernel.shape, max(2, WORK // kernel.size))
+    for rank in range(limit):
+        row, column = np.unravel_index(int(sizes.argmax()), sizes.shape)
+        if sizes[row, column] <= noise:
+            return rank
+        left -= np.outer(left[:, column] / left[row, column], left[row])
+        sizes = np.abs(left)
+    return limit if limit == min(kernel.shape) or sizes.max() <= noise else 0
+
+
+def separate(kernel: Array) -> tuple[Array, Array, float]:
+    """Two vectors whose outer product is a real matrix of rank 1, or nearly.
+
+    Returns
+    -------
+    column, row : array of float64, or of int64 for integers
+        The factors.
+    dropped : float
+        Largest |kernel - column * row| / |kernel| of all entries: 0 where every product is its entry, inf where a zero
+        is not met, or no factors are found.
+
+    Notes
+    -----
+    Whole numbers (and floats that are whole multiples of a power of two) are divided by their greatest common divisor,
+    and met exactly. Others are fitted by least squares, the column to the largest row, then the row to that column:
+    entries far below the largest, which may have lost digits to underflow, weigh little, and a factor is as exact,
+    relative to itself, as the entries that it stands for.
+
+    Examples
+    --------
+    >>> separate(np.array([[2, 0, -2], [4, 0, -4]]))
+    (array([2, 4]), array([ 1,  0, -1]), 0.0)
+    """
+    whole, unit = _whole(kernel)
+    if whole is not None:
+        at = int(np.abs(whole).max(axis=1).argmax())
+        row = whole[at] // max(int(np.gcd.reduce(whole[at])), 1)
+        pivot = int(np.abs(row).argmax())
+        column = whole[:, pivot] // (row[pivot] or 1)
+        if np.array_equal(np.multiply.outer(column, row), whole):
+            return (column, row, 0.0) if kernel.dtype.kind in "biu" else (np.ldexp(column, unit), row * 1.0, 0.0)
+    matrix = kernel.astype(np.float64)
+    with np.errstate(all="ignore"):  # what overflows or divides by zero shows in `dropped`
+        row = matrix[int(np.abs(matrix).max(axis=1).argmax())]
+        row = row / np.abs(row).max()
+        column = matrix @ row / (row @ row)
+        row = column @ matrix / (column @ column)
+        product = np.multiply.outer(column, row)
+        missed = np.abs(matrix - product)
+        relative = np.where(missed == 0, 0.0, missed / np.abs(matrix))
+    if kernel.dtype.kind in "biu" or not np.isfinite(relative).all():
+        return column, row, np.inf
+    return (
+        column,
+        row,
+        float(relative.max(initial=0.0)) + 4 * roundoff(matrix.dtype),
+    )  # with this comparison's roundings
+
+
+def _whole(kernel: Array) -> tuple[Array | None, int]:
+    """The entries as int64, in units of a power of two; None where they are no such numbers, or too large ones."""
+    if kernel.dtype.kind in "biu":
+        large = kernel.size and max(abs(int(kernel.max())), abs(int(kernel.min()))) > LARGEST
+        return (None if large else kernel.astype(np.int64)), 0
+    parts, exponents = np.frexp(kernel.astype(np.float64))
+    digits = np.ldexp(parts, 53).astype(np.int64)  # exact
+    held = digits != 0
+    if not held.any():
+        return np.zeros(kernel.shape, np.int64), 0
+    lowest = (digits & -digits)[held]
+    unit = int((exponents[held] - 54 + np.frexp(lowest.astype(np.float64))[1]).min())
+    with np.errstate(over="ignore"):
+        multiples = np.ldexp(kernel.astype(np.float64), -unit)
+    return (multiples.astype(np.int64) if np.abs(multiples).max() <= LARGEST else None), unit
