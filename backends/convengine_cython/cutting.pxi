@@ -23,8 +23,8 @@ cdef inline bint is_serial(double products, double outputs) noexcept nogil:
     """Whether a second thread would cost more than it gives.
 
     One thread does about 2.5 vector multiply-adds per nanosecond, and an output costs as much as four more, so that the
-    limit stands for 16 us. Measured on two cores of AMD Zen 4, 2026-11: helpers that still watch for work save a third
-    of 23 us and nothing of 14; one that sleeps comes 20 to 40 us later, and waking it costs 5.
+    limit stands for 16 us. Measured on two cores of AMD Zen 4, 2026-11: with a helper that still watches for work 22 us
+    become 12; one that sleeps begins 20 to 50 us later, and waking it keeps the caller for 2 to 7.
     """
     return products + 4 * outputs <= <double> SERIAL_VECTORS * CE_LANES
 

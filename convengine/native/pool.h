@@ -25,17 +25,12 @@
 #define CE_PLACE ((int64_t)1 << 32)
 #define CE_INSIDE (CE_PLACE - 1)
 
-/* The items fetched: from the back in the upper half, from the front in the lower. */
-#define CE_FRONT ((int64_t)1)
-#define CE_BACK ((int64_t)1 << 32)
-#define CE_FRONTS (CE_BACK - 1)
-
 /* Words that different threads write stand 128 bytes apart: x86 CPUs fetch lines in pairs, Apple's are that long. */
 #define CE_APART __attribute__((aligned(128)))
 
 static struct {
     CE_APART int64_t door;
-    CE_APART int64_t fetched;  /* items taken from the front and from the back */
+    CE_APART int64_t next;     /* the first item that nobody has fetched */
     CE_APART int64_t taken;    /* 1 while a caller has the pool */
     int64_t alive;             /* helpers there are; only who has the pool changes it */
     int64_t forks;             /* how many forks lie between this process and the import */

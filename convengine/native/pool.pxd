@@ -5,8 +5,7 @@ ctypedef void (*task_t)(void* context, Py_ssize_t item, int worker) noexcept nog
 
 # Call task(context, item, worker) once for every item from 0 to items - 1, on up to `workers` threads, the calling one
 # among them as worker 0, and return when all are done. No two calls at the same time share a worker number, and all lie
-# below max(workers, 1). Which worker takes which item is open: a result must not depend on it. Mostly the caller takes the
-# first ones and the helpers the last: items next to each other should lie next to each other in memory.
+# below max(workers, 1). Which worker takes which item is open: a result must not depend on it.
 # Call it without the GIL. Give an item enough work to hide one atomic increment and one look at the clock, and at most
 # some milliseconds: Ctrl-C waits for the items that run. A region inside another, or beside another thread's, runs on
 # its caller alone. -1 with the exception set (KeyboardInterrupt) means that items may be missing.

@@ -6,10 +6,8 @@ Why not OpenMP or an executor: docs/decisions/0001-thread-pool.md. How it works:
 - A region is open while its *door* has free places. The door is one word: free places above, helpers inside below. A
   helper enters by a compare-and-swap that takes a place, so that none can enter a region that is over, however late it
   wakes. The number of the place it took is its worker number.
-- Items come from an atomic counter: a thread with a busy neighbour takes fewer. The caller takes them from the front,
-  helpers from the back, so that in calls in a row each finds in its own cache what it wrote before. One word counts
-  both: fetched from the front below, from the back above. Who finds none left shuts the door. The caller then waits for
-  the helpers inside, never for one that is still waking.
+- Items come from an atomic counter: a thread with a busy neighbour takes fewer. Who finds none left shuts the door. The
+  caller then waits for the helpers inside, never for one that is still waking.
 - A helper out of work watches the door for SPIN nanoseconds, then sleeps on a condition variable. A caller wakes two,
   and every helper that enters wakes two more while places are free: a large pool wakes as a tree, not in a row.
 - The helpers hold no Python state, and no signal reaches them. Only the main thread, where Python runs signal handlers,
@@ -63,7 +61,7 @@ cdef extern from "pool.h" nogil:
     int sched_yield()
 
     ctypedef struct pool_t:
-        int64_t door, fetched, taken, alive, forks, items, sleepers
+        int64_t door, next, taken, alive, forks, items, sleepers
         task_t task
         void* context
         pthread_mutex_t mutex
@@ -71,9 +69,6 @@ cdef extern from "pool.h" nogil:
     pool_t pool "ce_pool"
     int64_t PLACE "CE_PLACE"
     int64_t INSIDE "CE_INSIDE"
-    int64_t FRONT "CE_FRONT"
-    int64_t FRONTS "CE_FRONTS"
-    int64_t BACK "CE_BACK"
     int engaged "ce_engaged"
     void* buffer "ce_scratch"
     size_t buffer_bytes "ce_scratch_bytes"
@@ -83,7 +78,6 @@ cdef enum:
     SPIN = 50_000        # ns that an idle thread watches before it gives its core away
     POLL = 20_000_000    # ns between two looks for a signal: each may wait for the GIL
     PAUSES = 64          # pauses between two looks at the clock
-    MOST_ITEMS = 1 << 30  # of a region on several threads: both of its counts fit one word
     ALIGNMENT = 64       # bytes: a cache line, and the widest vector
 
 cdef unsigned long main_thread = threading.main_thread().ident
@@ -98,7 +92,7 @@ cdef int run(task_t task, void* context, Py_ssize_t items, int workers) except -
     cdef int64_t nobody = 0
     cdef int outcome
     engaged = 1
-    if outermost and 1 < items < MOST_ITEMS and workers > 1 and swap(&pool.taken, &nobody, 1):
+    if outermost and items > 1 and workers > 1 and swap(&pool.taken, &nobody, 1):
         outcome = run_together(task, context, items, min(workers, items) - 1, polls)
     else:
         outcome = run_alone(task, context, items, polls)
@@ -125,17 +119,17 @@ cdef int run_together(task_t task, void* context, Py_ssize_t items, int64_t help
     pool.task = task
     pool.context = context
     pool.items = items
-    put(&pool.fetched, 0)
+    put(&pool.next, 0)
     put(&pool.door, helpers * PLACE)
     wake()
     while outcome == 0:
-        item = add(&pool.fetched, FRONT)
-        if (item & FRONTS) + (item >> 32) >= items:
+        item = add(&pool.next, 1)
+        if item >= items:
             break
-        task(context, item & FRONTS, 0)
+        task(context, item, 0)
         if polls and interrupted(&polled):
             outcome = -1
-            put(&pool.fetched, items)
+            put(&pool.next, items)
     if pool.forks != forks:
         return outcome or refuse_half_a_region()
     shut_door()
@@ -214,10 +208,10 @@ cdef void* serve(void* unused) noexcept nogil:
             continue
         wake()
         while True:
-            item = add(&pool.fetched, BACK)
-            if (item & FRONTS) + (item >> 32) >= pool.items:
+            item = add(&pool.next, 1)
+            if item >= pool.items:
                 break
-            pool.task(pool.context, pool.items - 1 - (item >> 32), <int>worker)
+            pool.task(pool.context, item, <int>worker)
         shut_door()
         add(&pool.door, -1)
 
@@ -253,7 +247,7 @@ cdef void reset() noexcept nogil:
     global main_thread
     main_thread = this_thread()
     reset_locks()
-    pool.door = pool.fetched = pool.taken = pool.alive = pool.sleepers = 0
+    pool.door = pool.next = pool.taken = pool.alive = pool.sleepers = 0
     pool.forks += 1
 
 
