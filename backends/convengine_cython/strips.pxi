@@ -7,7 +7,7 @@
 cdef enum:
     STRIP_BYTES = 2048         # of one row of a strip, at least; less than twice as many at most
     TALL = 4                   # rows of a strip
-    SPAN_BYTES = 262144        # of the rows that one strip row is made from: a quarter of the second-level cache
+    SPAN_BYTES = 262144       # of the rows that one strip row is made from: a quarter of the second-level cache
     STRIP_TAPS = 8388608       # multiply-adds of an item: some 0.2 ms at best
     MOST_BAND = 128
     LEAST_EDGE = 256           # columns fetched at once
@@ -27,6 +27,8 @@ cdef void cut_strips(Work* w, int workers, Py_ssize_t images) noexcept nogil:
     w.strip = max(STRIP_BYTES // size // max(w.rank, 1), CE_LANES)
     w.direct_chunk = min(w.out_row, max(w.strip, min(DIRECT_COLUMNS, SPAN_BYTES // (lines * size))))
     w.edge_chunk = min(w.out_row, EDGE_COLUMNS)
+    if w.direct_to > w.direct_from:
+        w.edge_chunk = max(1, min(EDGE_COLUMNS, max(w.direct_from, w.out_row - w.direct_to)))
     widest = w.direct_chunk if w.direct_to > w.direct_from else w.edge_chunk
     w.band = min(w.out_sizes[1], max(least, min(MOST_BAND, STRIP_TAPS // max(1, widest * w.products))))
     while images * w.out_sizes[0] * pieces(w.out_sizes[1], w.band) * pieces(w.out_row, widest) < 4 * workers \
