@@ -300,7 +300,7 @@ def run_script(text, **keywords):
 
 LONG = """
     import time, numpy as np, convengine as ce
-    x = np.zeros((3000, 3000), np.int64); k = np.ones((61, 61), np.int64)   # minutes of work
+    x = np.zeros((3000, 3000), np.int64); k = np.arange(3721).reshape(61, 61) % 7   # minutes of work
     ce.corr2d(x[:70, :70], k, backend="cython")
     print("started", flush=True)
     try:

@@ -152,9 +152,33 @@ cdef inline ce_vec across_tile(const Work* w, const T* t, const Py_ssize_t* plac
     return found
 
 
+cdef inline bint across_line(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, Py_ssize_t count,
+                             const int form, const int width, const int wide) noexcept nogil:
+    """`count` outputs of a row; whether one of them is not finite. Two vectors wait less for each other than one."""
+    cdef ce_vec found = ce_zero()
+    cdef Py_ssize_t j = 0
+    while j + wide * CE_LANES <= count:
+        found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, False)
+        j += wide * CE_LANES
+    while j < count:
+        if count - j > 2 * CE_LANES and count >= wide * CE_LANES:
+            j = count - wide * CE_LANES
+            found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, False)
+            j = count
+        elif count - j > CE_LANES and count >= 2 * CE_LANES:
+            j = min(j, count - 2 * CE_LANES)
+            found = found + across_tile(w, t + j, places, bias, to + j, form, width, 2, False)
+            j += 2 * CE_LANES
+        else:
+            j = max(min(j, count - CE_LANES), 0)
+            found = found + across_tile(w, t + j, places, bias, to + j, form, width, 1, False)
+            j += CE_LANES
+    return CE_FLOATING and ce_sum(found) != 0
+
+
 cdef inline bint stream_line(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, Py_ssize_t count,
                              const int form, const int width, const int wide) noexcept nogil:
-    """The same past the caches: whole vectors, aligned; no line of memory is stored to in both ways, which is slow."""
+    """The same past the caches: whole vectors, aligned. No line of memory is stored to in both ways, which is slow."""
     cdef ce_vec found = ce_zero()
     cdef Py_ssize_t j = (-<Py_ssize_t> <size_t> to // <Py_ssize_t> sizeof(T)) & (CE_LANES - 1), last, i
     cdef T few[64]
@@ -176,51 +200,33 @@ cdef inline bint stream_line(const Work* w, const T* t, const Py_ssize_t* places
     return CE_FLOATING and ce_sum(found) != 0
 
 
-cdef inline bint across_line(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, Py_ssize_t count,
+cdef inline bint across_form(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, Py_ssize_t count,
                              const int form, const int width, const int wide) noexcept nogil:
-    """`count` outputs of a row; whether one of them is not finite."""
-    cdef ce_vec found = ce_zero()
-    cdef Py_ssize_t j = 0
-    if count < wide * CE_LANES:
-        while j < count:
-            j = max(min(j, count - CE_LANES), 0)
-            found = found + across_tile(w, t + j, places, bias, to + j, form, width, 1, False)
-            j += CE_LANES
-        return CE_FLOATING and ce_sum(found) != 0
-    if w.stream and <size_t> to % sizeof(T) == 0:
+    if w.stream and count >= 2 * wide * CE_LANES and <size_t> to % sizeof(T) == 0:
         return stream_line(w, t, places, bias, to, count, form, width, wide)
-    while j + wide * CE_LANES <= count:
-        found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, False)
-        j += wide * CE_LANES
-    if count - j > CE_LANES:
-        j = count - wide * CE_LANES
-        found = found + across_tile(w, t + j, places, bias, to + j, form, width, wide, False)
-    elif count > j:
-        j = count - CE_LANES
-        found = found + across_tile(w, t + j, places, bias, to + j, form, width, 1, False)
-    return CE_FLOATING and ce_sum(found) != 0
+    return across_line(w, t, places, bias, to, count, form, width, wide)
 
 
 cdef bint across(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, Py_ssize_t count) noexcept nogil:
     """The row of outputs over a row of a strip, by the loop that fits the taps; whether one is not finite."""
     cdef Py_ssize_t width = w.widths[2]
     if w.stride[2] != 1:
-        return across_line(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
     if width > CE_LANES and w.dilation[2] * w.inner == 1:
-        return across_line(w, t, places, bias, to, count, BY_LANES, 0, HANKEL_PART)
+        return across_form(w, t, places, bias, to, count, BY_LANES, 0, HANKEL_PART)
     if width > CE_LANES:
-        return across_line(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
     if width == 3:
-        return across_line(w, t, places, bias, to, count, SERIES, 3, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, SERIES, 3, ACROSS_VECTORS)
     if width == 5:
-        return across_line(w, t, places, bias, to, count, SERIES, 5, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, SERIES, 5, ACROSS_VECTORS)
     if width == 7:
-        return across_line(w, t, places, bias, to, count, SERIES, 7, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, SERIES, 7, ACROSS_VECTORS)
     if width == 9:
-        return across_line(w, t, places, bias, to, count, SERIES, 9, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, SERIES, 9, ACROSS_VECTORS)
     if width == 11:
-        return across_line(w, t, places, bias, to, count, SERIES, 11, ACROSS_VECTORS)
-    return across_line(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, SERIES, 11, ACROSS_VECTORS)
+    return across_form(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
 
 
 cdef void put_right(const Work* w, const T* const* rows, Py_ssize_t first, T bias, T* to, Py_ssize_t count,

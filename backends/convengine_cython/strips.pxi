@@ -7,7 +7,7 @@
 cdef enum:
     STRIP_BYTES = 2048         # of one row of a strip, at least; less than twice as many at most
     TALL = 4                   # rows of a strip
-    SPAN_BYTES = 262144        # of the rows that one strip row is made from: a quarter of the second-level cache
+    SPAN_BYTES = 262144       # of the rows that one strip row is made from: a quarter of the second-level cache
     STRIP_TAPS = 8388608       # multiply-adds of an item: some 0.2 ms at best
     MOST_BAND = 128
     LEAST_EDGE = 256           # columns fetched at once
