@@ -13,6 +13,7 @@ import numpy as np
 from convengine import adjoint, native
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
 from convengine.problem import KernelFacts, Problem
+from convengine_cython import dots
 from convengine_cython.gradient import KernelGradientPlan
 from convengine_cython.layout import Layout, element
 
@@ -105,8 +106,10 @@ class DirectPlan:
         promote = problem.sum_dtype.kind == "c" and problem.x_dtype.kind != "c" and not np.isfinite(kernel).all()
         if promote:  # 0 * inf of the promoted product is NaN, which a real x could not show
             problem = replace(problem, x_dtype=problem.sum_dtype)
-        module = import_module(f"convengine_cython.kernels_{self.level}_{element(problem.sum_dtype).str[1:]}")
         layout = Layout.of(problem, kernel, bias)
+        if (by_dots := dots.prepared(problem, layout, self.level)) is not None:
+            return by_dots
+        module = import_module(f"convengine_cython.kernels_{self.level}_{element(problem.sum_dtype).str[1:]}")
         filter_ = module.DirectFilter(layout, problem.out_shape, problem.out_dtype, problem.x_dtype.itemsize, np.empty)
         if promote:
             return lambda x, out=None: filter_(x.astype(problem.x_dtype), out)

@@ -32,7 +32,7 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
         w.direct_from = max(w.direct_from, CE_LANES)
     if w.direct_to < w.out_row:
         w.direct_to = min(w.direct_to, w.out_row - CE_LANES)
-    if not x_direct or w.direct_to - w.direct_from < max(w.out_row // 2, CE_LANES):
+    if not x_direct or w.direct_to - w.direct_from < max(w.out_row // 2, CE_LEAST):
         w.direct_from = w.direct_to = w.out_row
     w.direct_chunk = min(w.out_row, DIRECT_COLUMNS)
     w.edge_chunk = min(w.out_row, EDGE_COLUMNS)
@@ -72,7 +72,7 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
 
 
 cdef void lay_scratch(Work* w, bint edges) noexcept nogil:
-    """Sizes of a worker's memory: filled rows, output buffer, fetched rows, row table."""
+    """Sizes of a worker's memory: output buffer, filled rows, fetched rows, row table."""
     cdef Py_ssize_t reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
     cdef Py_ssize_t chunk = max(2 * w.edge_chunk - 1, CE_LANES), rows = 0, q
     cdef Py_ssize_t height = min(2 * w.band - 1, w.out_sizes[1])
@@ -83,7 +83,7 @@ cdef void lay_scratch(Work* w, bint edges) noexcept nogil:
         rows += w.needed[q]
     if w.direct_chunks > 0:
         w.row = max(w.row, 2 * w.direct_chunk - 1 + reach)
-    w.table = <size_t> (w.x_parts * w.row + w.buffer) * sizeof(T)
+    w.table = <size_t> w.buffer * sizeof(S) + <size_t> (w.x_parts * w.row) * sizeof(T)
     if edges:
         w.table += <size_t> (w.planes * w.widths[0] * rows * w.row) * sizeof(T)
     w.table = (w.table + 63) // 64 * 64

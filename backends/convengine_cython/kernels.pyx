@@ -27,9 +27,12 @@ from convengine.plugin import workers as allowed_workers
 
 include "work.pxi"
 include "rows.pxi"
+include "sums.pxi"
 include "tiles.pxi"
+include "places.pxi"
 include "items.pxi"
 include "cutting.pxi"
+include "binding.pxi"
 include "gradient_tiles.pxi"
 include "gradient_items.pxi"
 
@@ -43,23 +46,9 @@ cdef class DirectFilter:
 
     def __init__(self, layout, out_shape, out_dtype, x_item_size, empty):
         cdef Work* w = &self.work
-        cdef int axis, part
         self.layout, self.out_shape, self.out_dtype, self.empty = layout, out_shape, out_dtype, empty
         self.item_size, self.out_item_size = x_item_size, out_dtype.itemsize
-        w.x_code, w.out_code, w.overflow = layout.x_code, layout.out_code, layout.overflow
-        w.x_parts, w.out_parts = layout.x_parts, layout.out_parts
-        w.groups, w.channels, w.outputs = layout.groups, layout.channels, layout.outputs
-        w.planes, w.streams = w.channels * w.x_parts, w.outputs * w.out_parts
-        for axis in range(3):
-            w.sizes[axis], w.out_sizes[axis] = layout.sizes[axis], layout.out[axis]
-            w.widths[axis], w.before[axis] = layout.widths[axis], layout.before[axis]
-            w.stride[axis], w.dilation[axis] = layout.stride[axis], layout.dilation[axis]
-            w.left[axis] = <const Py_ssize_t*> address(layout.maps[2 * axis])
-            w.right[axis] = <const Py_ssize_t*> address(layout.maps[2 * axis + 1])
-        w.after = len(layout.maps[5])
-        w.may_fill = any(len(indices) and indices.min() < 0 for indices in layout.maps[:4])
-        for part in range(w.x_parts):
-            w.fill[part] = (<const T*> address(layout.fill))[part]
+        describe(w, layout)
         self._choose_tile()
         w.blocks = (w.streams + w.tall - 1) // w.tall if w.streams > 1 else 1
         w.tall_streams = w.tall if w.streams > 1 else 1
@@ -105,43 +94,14 @@ cdef class DirectFilter:
                 PyBuffer_Release(&target_buffer)
         finally:
             PyBuffer_Release(&source_buffer)
-        if w.status & NO_MEMORY:
-            raise MemoryError(f"no memory for {w.memory} bytes of scratch in a worker")
-        if w.status & HELD_NAN:
-            raise InvalidProblem(f"dtype={self.out_dtype} needs numbers; the result holds NaN; ask for a float dtype")
-        if w.status & TOO_LARGE:
-            raise OverflowError(
-                f"a result of {w.culprit:.17g} does not fit dtype={self.out_dtype}; use overflow='saturate'"
-            )
+        raise_fault(&w, self.out_dtype)
         return out
 
     cdef _run(self, Work* w, Py_buffer* x, Py_buffer* out):
-        cdef int axis, spatial = self.layout.ndim, layer = self.layout.layer, batch = x.ndim - spatial - layer
+        cdef Py_ssize_t images = bind(w, x, out, self.layout.ndim, self.layout.layer, self.item_size, self.out_item_size)
         cdef int workers = 1
-        cdef Py_ssize_t images = 1, items, a, r, b
+        cdef Py_ssize_t items, a, b
         cdef bint x_direct
-        w.x, w.out = <const char*> x.buf, <char*> out.buf
-        w.status = 0
-        for axis in range(3):
-            w.x_axis[axis] = w.out_axis[axis] = 0
-        for axis in range(spatial):
-            w.x_axis[3 - spatial + axis] = x.strides[x.ndim - spatial + axis]
-            w.out_axis[3 - spatial + axis] = out.strides[out.ndim - spatial + axis]
-        w.x_channel = x.strides[batch] if layer else 0
-        w.out_channel = out.strides[batch] if layer else 0
-        w.x_part, w.out_part = self.item_size // w.x_parts, self.out_item_size // w.out_parts
-        w.x_element, w.out_element = w.x_axis[2], w.out_axis[2]
-        w.inner, w.batch_axes = 1, 0
-        for axis in range(batch):
-            if not layer and w.inner == 1 and w.x_parts == w.out_parts == 1 and w.stride[2] == 1 and x.shape[axis] > 1 \
-                    and x.strides[axis] == self.item_size and w.x_axis[2] == x.shape[axis] * self.item_size \
-                    and out.strides[axis] == self.out_item_size and w.out_axis[2] == x.shape[axis] * self.out_item_size:
-                w.inner, w.x_element, w.out_element = x.shape[axis], self.item_size, self.out_item_size
-                continue
-            w.batch[w.batch_axes] = x.shape[axis]
-            w.x_batch[w.batch_axes], w.out_batch[w.batch_axes] = x.strides[axis], out.strides[axis]
-            w.batch_axes += 1
-            images *= x.shape[axis]
         if w.inner > 1 and w.kind > SHARED and w.streams == 1:
             w.kind = SHARED  # the unrolled tiles take adjacent taps
         x_direct = w.x_code == CODE and w.stride[2] == 1 and w.x_element == <Py_ssize_t> sizeof(T)
@@ -155,13 +115,7 @@ cdef class DirectFilter:
         cdef bytearray columns = bytearray(columns_bytes)
         cdef char* flags = needed
         cdef Py_ssize_t* offsets = <Py_ssize_t*> <char*> columns
-        if w.stride[1] == 1 and w.dilation[1] == 1:
-            for a in range(w.span):
-                flags[a] = 1
-        else:
-            for a in range(w.widths[1]):
-                for r in range(2 * w.band - 1):
-                    flags[a * w.dilation[1] + r * w.stride[1]] = 1
+        mark_needed(w, flags)
         for b in range(w.widths[2]):
             a = b * w.dilation[2]
             offsets[b] = a * w.inner if w.stride[2] == 1 else a % w.stride[2] * w.phase + a // w.stride[2]
@@ -170,15 +124,6 @@ cdef class DirectFilter:
         items = images * w.groups * w.splits * w.out_sizes[0] * w.bands * w.chunks
         with nogil:
             pool.run(item, w, items, <int> min(<Py_ssize_t> workers, items))
-
-
-cdef void* address(array) except NULL:
-    """Where a C-contiguous array's samples are. The array must outlive the pointer."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
-    cdef void* at = view.buf
-    PyBuffer_Release(&view)
-    return at if at != NULL else <void*> 1  # an empty array may have none; nothing is read there
 
 
 def pack(taps, bias, tall):

@@ -3,6 +3,10 @@
 cdef extern from *:
     """
     #include "vector.h"
+    #ifndef CE_S
+    #define CE_S CE_T
+    #define CE_LEAST CE_LANES
+    #endif
     /* Register tiles: accumulators, one vector of x per column of vectors, and a broadcast tap must fit the registers
        (32 for AVX-512 and arm64, else 16). Sizes tried on Zen 4. */
     #if CE_VECTOR_BYTES == 64 || defined(__aarch64__)
@@ -36,9 +40,11 @@ cdef extern from *:
         return ce_float_to_half(ce_float_from_bits(bits | 1));
     }
     """
-    ctypedef float T "CE_T"
+    ctypedef float T "CE_T"                         # of rows;
+    ctypedef float S "CE_S"                         # of sums, biases and taps as the tiles take them
     ctypedef float ce_vec
     const int CE_LANES
+    const int CE_LEAST                              # columns of the narrowest chunk that is read in place
     const bint CE_FLOATING
     const int CODE "CE_CODE"
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
@@ -107,8 +113,8 @@ cdef struct Work:
     const Py_ssize_t* left[3]                       # index maps of the pads
     const Py_ssize_t* right[3]
     Py_ssize_t after                                # of the last axis
-    const T* taps
-    const T* bias
+    const S* taps
+    const S* bias
     Py_ssize_t group_taps, block_taps
     T fill[2]
     bint may_fill                                   # a whole row may be border
