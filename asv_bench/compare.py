@@ -108,6 +108,16 @@ def compare(sizes, widths, dtypes, threads, rounds):
                 print(line, flush=True)
 
 
+ROWS = {  # of x in the kernels: types of x and kernel that lead there
+    "f4": ("float32", "float32"),
+    "f8": ("float64", "float64"),
+    "u1": ("uint8", "int8"),  # where the CPU has dot instructions of bytes
+    "i2": ("int16", "int8"),
+    "i4": ("uint8", "uint16"),
+    "i8": ("int64", "int64"),
+}
+
+
 def rates():
     """Print multiply-adds per second of each level and element type, one worker."""
     import os
@@ -120,17 +130,17 @@ def rates():
     for level in (level for level in cpu.levels() if level in compiled_levels()):
         os.environ["CONVENGINE_ISA"] = level
         ce.clear_cache()
-        for dtype in ("float32", "float64", "int32", "int64"):
+        for row, dtypes in ROWS.items():
             x, kernel = problem(1024, 7, "float64")
-            x, kernel = (x * 100).astype(dtype), (kernel * 100).astype(dtype)
-            if dtype == "int32":  # small samples, so that the sum forms in int32
-                x, kernel = x.astype(np.int8), kernel.astype(np.int8)
+            x, kernel = (np.abs(values * 30).astype(dtype) for values, dtype in zip((x, kernel), dtypes, strict=True))
+            if row == "i4":
+                kernel[0, 0] = 65535  # too large for dot instructions, small enough for a sum in int32
             times = []
             for _ in range(7):
                 start = time.perf_counter()
                 y = ce.corr2d(x, kernel, backend="cython", workers=1)
                 times.append(time.perf_counter() - start)
-            print(f"{level:9} {y.dtype!s:8} {y.size * 49 / min(times) / 1e9:6.1f} G/s")
+            print(f"{level:9} {row} {y.size * 49 / min(times) / 1e9:6.1f} G/s")
 
 
 def main():

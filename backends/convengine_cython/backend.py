@@ -21,18 +21,21 @@ __all__ = ["Backend"]
 
 LEVELS = ("avx512", "avx2", "baseline", "arm64")
 
-# Multiply-adds per second and worker, by level and element type of the sum. Rough: one 1024 x 1024 image, 7 x 7 taps,
-# one worker (asv_bench/compare.py --rates), on 2 cores of AMD Zen 4, 2026-11. Too high for layers with few channels,
-# strides and conversions, by up to 2; too low for nothing known.
+# Multiply-adds per second and worker, by level and element type of the sum, or of the rows of dot instructions. Rough:
+# one 1024 x 1024 image, 7 x 7 taps, one worker (asv_bench/compare.py --rates), on 2 cores of AMD Zen 4, 2026-11. Too
+# high for layers with few channels, strides, dilation and conversions, by up to 2, for dot instructions by up to 4; too
+# low for nothing known.
 RATES = {
-    "avx512": {"f4": 45e9, "f8": 23e9, "i4": 36e9, "i8": 17e9},
-    "avx2": {"f4": 28e9, "f8": 12e9, "i4": 28e9, "i8": 5e9},
-    "baseline": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},
-    "arm64": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},  # not measured: the baseline's, of the same vector width
+    "avx512": {"f4": 45e9, "f8": 23e9, "i4": 36e9, "i8": 17e9, "u1": 170e9, "i2": 85e9},
+    "avx2": {"f4": 28e9, "f8": 12e9, "i4": 28e9, "i8": 5e9, "i2": 52e9},
+    "baseline": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9, "i2": 22e9},
+    # not measured: the baseline's, of the same vector width; products of 16 bits take two instructions each
+    "arm64": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9, "i2": 6e9},
 }
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
 PARTS_BYTES = 32 << 20  # what sums of parts of a kernel's gradient may take together
 SAMPLE_SECONDS = 0.25e-9  # per sample in and out beyond the arithmetic: memory traffic of one worker, same machine
+BYTE_SECONDS = 0.06e-9  # the same by the byte, for samples of one and two
 
 
 @cache
@@ -74,8 +77,12 @@ class Backend:
         summed = element(problem.sum_dtype)
         products = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
         threads = workers() if products > 1_000_000 else 1
-        samples = float(np.prod(problem.x_shape, dtype=float) + np.prod(problem.out_shape, dtype=float))
-        work = max(products / RATES[level][summed.str[1:]], samples * SAMPLE_SECONDS)
+        ins, outs = (float(np.prod(shape, dtype=float)) for shape in (problem.x_shape, problem.out_shape))
+        traffic = (ins + outs) * SAMPLE_SECONDS
+        row = dots.promised(problem, facts, level)
+        if row is not None:
+            traffic = (ins * problem.x_dtype.itemsize + outs * problem.out_dtype.itemsize) * BYTE_SECONDS
+        work = max(products / RATES[level][row or summed.str[1:]], traffic)
         taps = problem.taps * problem.channels[1] * summed.itemsize
         scratch = threads * (1 << 20)
         if problem.op == "grad_kernel":  # sums of parts, up to 64 of them

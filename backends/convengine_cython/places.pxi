@@ -14,36 +14,44 @@ cdef inline Py_ssize_t source(const Work* w, int axis, Py_ssize_t position) noex
 
 cdef void fetch_row(const Work* w, const char* row, Py_ssize_t first, Py_ssize_t step, Py_ssize_t count, T fill,
                     T* to) noexcept nogil:
-    """to[i] = the sample at padded element first + i*step of a row of x."""
+    """to[i] = the sample at padded element first + i*step of a row of x.
+
+    Divisions are kept to where they are needed: short rows are as many as samples in the borders.
+    """
     cdef Py_ssize_t inner = w.inner, before = w.before[2] * inner, beyond = before + w.sizes[2] * inner
-    cdef Py_ssize_t i = 0, at, pixel, n
+    cdef Py_ssize_t i = 0, at, pixel, channel, n
     while i < count:
         at = first + i * step
         if before <= at < beyond:
-            n = min(count - i, (beyond - at + step - 1) // step)
+            n = count - i
+            if at + (n - 1) * step >= beyond:
+                n = (beyond - at + step - 1) // step
             fetch(w.x_code, row + (at - before) * w.x_element, step * w.x_element, to + i, n)
             i += n
         else:
-            pixel = source(w, 2, at // inner)
+            pixel, channel = at, 0
+            if inner > 1:
+                pixel, channel = at // inner, at % inner
+            pixel = source(w, 2, pixel)
             if pixel < 0:
                 to[i] = fill
             else:
-                fetch(w.x_code, row + (pixel * inner + at % inner) * w.x_element, 0, to + i, 1)
+                fetch(w.x_code, row + (pixel * inner + channel) * w.x_element, 0, to + i, 1)
             i += 1
 
 
 cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py_ssize_t height, Py_ssize_t first,
                     Py_ssize_t count, bint direct, const T** rows, T* filled, T* scratch) noexcept nogil:
     """Fill the table of row pointers for `height` output rows from y and `count` output elements from `first`."""
-    cdef Py_ssize_t stride = w.stride[2], phases = min(stride, (w.widths[2] - 1) * w.dilation[2] + 1), reach, total
+    cdef Py_ssize_t stride = w.stride[2], phases = min(stride, (w.widths[2] - 1) * w.dilation[2] + 1), reach, left
     cdef Py_ssize_t c, kz, q, zs, ys, f, n, i, end
     cdef Py_ssize_t used = (height - 1) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1
     cdef int part
     cdef const char* plane
     cdef const T** table = rows
-    reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
-    total = (w.before[2] + w.sizes[2] + w.after) * w.inner
-    end = max(count, CE_LANES) + reach // stride + 1
+    reach = (w.widths[2] - 1) * w.dilation[2] * w.inner // stride + 1
+    left = (w.before[2] + w.sizes[2] + w.after) * w.inner - first * stride
+    end = max(count, CE_LANES) + reach
     for c in range(w.channels):
         for part in range(w.x_parts):
             for kz in range(w.widths[0]):
@@ -59,7 +67,7 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
                         table[q] = <const T*> (plane + ys * w.x_axis[1]) + (first - w.before[2] * w.inner)
                     else:
                         for f in range(phases):
-                            n = min(count + reach // stride + 1, (total - first * stride - f + stride - 1) // stride)
+                            n = min(count + reach, left if stride == 1 else (left - f + stride - 1) // stride)
                             fetch_row(w, plane + ys * w.x_axis[1], first * stride + f, stride, n, w.fill[part],
                                       scratch + f * w.phase)
                             for i in range(n, end):  # what only lanes without an output read

@@ -1,5 +1,44 @@
 # Rows out: sums become samples, rounded once.
 
+cdef inline bint deliver_plainly(whole* to, const S* row, Py_ssize_t count, int overflow, int64_t low, uint64_t high,
+                                 int* status) noexcept nogil:
+    """Round and store adjacent integers by a loop without branches, for vectors; False where they need looking at.
+
+    Not for integers of the sum's size and more: a float sum may hold no limit of theirs exactly.
+    """
+    cdef Py_ssize_t i
+    cdef S value
+    cdef int nans = 0
+    if CE_FLOATING:
+        if overflow != SATURATE or sizeof(whole) >= sizeof(S):
+            return False
+        for i in range(count):
+            value = row[i]
+            nans |= is_nan(value)
+            value = value if value > <S> low else <S> low  # NaN, too
+            value = value if value < <S> high else <S> high
+            value = (value + TO_EVEN) - TO_EVEN
+            if sizeof(whole) < 4:
+                to[i] = <whole> <int32_t> value  # vectors of AVX2 have no other conversion
+            else:
+                to[i] = <whole> <int64_t> value
+        if nans:
+            status[0] |= HELD_NAN
+        return True
+    if overflow == WRAP or sizeof(whole) >= sizeof(S) and low < 0:
+        for i in range(count):
+            to[i] = <whole> row[i]
+        return True
+    if overflow != SATURATE or sizeof(whole) >= sizeof(S):
+        return False
+    for i in range(count):
+        value = row[i]
+        value = value if value > <S> low else <S> low
+        value = value if value < <S> high else <S> high
+        to[i] = <whole> value
+    return True
+
+
 cdef inline void deliver_as(whole* start, Py_ssize_t step, const S* row, Py_ssize_t count, int overflow,
                             int64_t low, uint64_t high, double beyond, int* status, double* culprit) noexcept nogil:
     """Round and store integers; `beyond` is high + 1, exact as a double. Faults are noted, not raised."""
@@ -8,6 +47,8 @@ cdef inline void deliver_as(whole* start, Py_ssize_t step, const S* row, Py_ssiz
     cdef int64_t value
     cdef uint64_t magnitude
     cdef whole* to
+    if step == <Py_ssize_t> sizeof(whole) and deliver_plainly(start, row, count, overflow, low, high, status):
+        return
     for i in range(count):
         to = <whole*> (<char*> start + i * step)
         if CE_FLOATING:

@@ -25,6 +25,9 @@ cdef extern from *:
     #define LINE_VECTORS 8
     #endif
     #define PAIR_VECTORS 4
+    #define CE_IS_NAN(value) (CE_FLOATING && (value) != (value)) /* in a vector's loop, where isnan would end it */
+    /* Added to a small number, then taken away, it rounds half to even: the sum has no bits below the one. */
+    #define TO_EVEN (sizeof(CE_S) == 4 ? (CE_S)0x1.8p23f : (CE_S)0x1.8p52)
     #define SOME 4
 
     /* double to half in one rounding: to float by rounding to odd, whose spare bits make the second rounding right. */
@@ -46,6 +49,8 @@ cdef extern from *:
     const int CE_LANES
     const int CE_LEAST                              # columns of the narrowest chunk that is read in place
     const bint CE_FLOATING
+    const S TO_EVEN
+    bint is_nan "CE_IS_NAN"(S) noexcept nogil
     const int CODE "CE_CODE"
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
     ce_vec ce_load(const T*) noexcept nogil
