@@ -10,6 +10,7 @@ import pytest
 from convengine_cython.backend import compiled_levels
 
 SUFFIXES = ("f4", "f8", "i4", "i8")
+MODULES = [f"kernels_{{}}_{suffix}" for suffix in SUFFIXES] + ["dots_{}_i2"]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
@@ -25,22 +26,37 @@ needs_objdump = pytest.mark.skipif(not shutil.which("objdump"), reason="objdump 
 
 @needs_objdump
 @pytest.mark.skipif(not X86, reason="the levels of x86-64")
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("module", MODULES)
 class TestLevels:
-    def test_baseline_runs_anywhere(self, suffix):
-        text = disassembly(f"convengine_cython.kernels_baseline_{suffix}")
+    def test_baseline_runs_anywhere(self, module):
+        text = disassembly("convengine_cython." + module.format("baseline"))
         assert "%xmm" in text
         assert not re.search(r"%[yz]mm", text)
 
-    def test_avx2_has_no_wider_registers(self, suffix):
-        text = disassembly(f"convengine_cython.kernels_avx2_{suffix}")
+    def test_avx2_has_no_wider_registers(self, module):
+        text = disassembly("convengine_cython." + module.format("avx2"))
         assert "%ymm" in text
         assert not re.search(r"%zmm|%k[0-7]\b", text)
-        assert "vfmadd" in text or suffix[0] == "i"
+        assert "vfmadd" in text or "_f" not in module
 
-    def test_avx512_uses_its_registers(self, suffix):
-        text = disassembly(f"convengine_cython.kernels_avx512_{suffix}")
+    def test_avx512_uses_its_registers(self, module):
+        text = disassembly("convengine_cython." + module.format("avx512"))
         assert text.count("%zmm") > 1000
+        assert not re.search(VNNI, text)
+
+
+VNNI = r"\bvpdp(bu|ws)sds?\b"
+
+
+@needs_objdump
+@pytest.mark.skipif(not X86, reason="the levels of x86-64")
+def test_dot_instructions():
+    """Every level has its own; those that not all CPUs of a level have are in a variant of it."""
+    assert "pmaddwd" in disassembly("convengine_cython.dots_baseline_i2")
+    assert re.search(r"vpmaddwd.*%ymm", disassembly("convengine_cython.dots_avx2_i2"))
+    assert re.search(r"vpmaddwd.*%zmm", disassembly("convengine_cython.dots_avx512_i2"))
+    assert re.search(r"vpdpwssd.*%zmm", disassembly("convengine_cython.dots_avx512vnni_i2"))
+    assert re.search(r"vpdpbusd.*%zmm", disassembly("convengine_cython.dots_avx512vnni_u1"))
 
 
 @needs_objdump
@@ -55,3 +71,4 @@ def test_every_level_of_this_architecture_is_compiled():
     for level in compiled_levels():
         for suffix in SUFFIXES:
             assert importlib.util.find_spec(f"convengine_cython.kernels_{level}_{suffix}")
+        assert importlib.util.find_spec(f"convengine_cython.dots_{level}_i2")

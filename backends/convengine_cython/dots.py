@@ -1,8 +1,8 @@
 """Which integer filters run by dot instructions, and their taps packed for them.
 
-An 8-bit row takes int8 taps, a 16-bit row int16 taps. All arithmetic is modulo 2**32, so a sum comes out exact if and
-only if it fits int32; that is proven from x's dtype and the kernel's values, whatever dtype the sum is declared to have.
-Integers being exact, the choice between this and the plain sums changes no bits: it is no method of its own.
+An 8-bit row takes int8 taps, a 16-bit row int16 taps. All arithmetic is modulo 2**32, so a sum comes out exact if it
+fits int32; that is proven from x's dtype and the kernel's values, whatever dtype the sum is declared to have. Integers
+being exact, the choice between this and the plain sums changes no bits: it is no method of its own.
 """
 
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ def kind(problem: Problem, largest_tap: int, abs_sum: int, abs_bias: int, level:
 
 def promised(problem: Problem, facts: KernelFacts, level: str) -> str | None:
     """What `kind` will say at least, as far as a kernel's dtype and facts tell; a bias may still take it back."""
-    if problem.op != "forward" or problem.kernel_dtype.kind not in "bui":
+    if problem.op != "forward" or problem.kernel_dtype.kind not in "biu":
         return None
     info = np.iinfo(problem.kernel_dtype if problem.kernel_dtype.kind != "b" else np.uint8)
     return kind(problem, min(int(facts.abs_sum), int(info.max)), int(facts.abs_sum), 0, level)

@@ -1,6 +1,6 @@
 # Filters of 8- and 16-bit integers by widening dot instructions: one source, compiled for the levels that have them.
 #
-# Work is cut and rows are found as in kernels.pyx, but a row holds bytes or 16-bit samples (T), and sums are 32 bits (S):
+# Work is cut and rows are found as in kernels.pyx, but a row holds bytes or 16-bit samples (T), and sums 32 bits (S):
 #
 #     u1   uint8_t by int8_t taps, four products to a lane: AVX-512 VNNI
 #     i2   int16_t by int16_t taps, two products to a lane: everywhere
@@ -88,7 +88,7 @@ cdef class DotFilter:
 
     cdef Dots dots
     cdef object layout, pack, packs, out_shape, out_dtype, empty
-    cdef Py_ssize_t total, item_size, out_item_size
+    cdef Py_ssize_t item_size, out_item_size
 
     def __init__(self, layout, pack, out_shape, out_dtype, x_item_size, empty):
         """`pack` packs the taps of an x with so many interleaved channels; `layout` is shifted as x will be."""

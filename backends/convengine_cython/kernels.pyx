@@ -98,8 +98,8 @@ cdef class DirectFilter:
         return out
 
     cdef _run(self, Work* w, Py_buffer* x, Py_buffer* out):
-        cdef Py_ssize_t images = bind(w, x, out, self.layout.ndim, self.layout.layer, self.item_size, self.out_item_size)
-        cdef int workers = 1
+        cdef int workers = 1, layer = self.layout.layer
+        cdef Py_ssize_t images = bind(w, x, out, self.layout.ndim, layer, self.item_size, self.out_item_size)
         cdef Py_ssize_t items, a, b
         cdef bint x_direct
         if w.inner > 1 and w.kind > SHARED and w.streams == 1:

@@ -2,7 +2,7 @@
  *
  * One vector type per translation unit, chosen by two macros before the header is included:
  *
- *     CE_T             element: float, double, int32_t or int64_t
+ *     CE_T             element: float, double, int32_t or int64_t; for dots.h, uint8_t or int16_t
  *     CE_VECTOR_BYTES  16, 32 or 64: the widest register of the ISA level that this unit is compiled for
  *
  * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_zero, ce_splat, ce_mask, ce_and and ce_sum. A ce_vec is an
@@ -69,7 +69,7 @@ CE_INLINE ce_vec ce_mask(int count)
 
 CE_INLINE ce_vec ce_and(ce_vec a, ce_vec b) { return (ce_vec)((ce_flags)a & (ce_flags)b); }
 
-/* The lanes' sum, in one order at every call. Written so that it stays in registers. */
+/* The lanes' sum, of elements of 4 or 8 bytes, in one order at every call. Written so that it stays in registers. */
 CE_INLINE CE_T ce_sum(ce_vec value)
 {
     enum { LANES = 16 / sizeof(CE_T) };
