@@ -20,7 +20,7 @@ cdef inline void dot_group(const T* x, const S* taps, Py_ssize_t a, Py_ssize_t h
                 acc[r * MOST + v] = ce_dot(acc[r * MOST + v], samples[v], tap)
 
 
-cdef inline void dot_tile(const Dots* d, const T* const* rows, const S* taps, const Py_ssize_t* columns, Py_ssize_t j,
+cdef inline void dot_tile(const Dots* d, const T* const* rows, const S* taps, const Py_ssize_t* starts, Py_ssize_t j,
                           char* out, Py_ssize_t out_step, int store, Py_ssize_t height, Py_ssize_t groups,
                           const bint dense, const int tall, const int wide) noexcept nogil:
     """A tile of `tall` rows and `wide` times CE_LANES columns; `dense` groups follow each other."""
@@ -33,14 +33,14 @@ cdef inline void dot_tile(const Dots* d, const T* const* rows, const S* taps, co
             acc[r * MOST + v] = ce_same(d.work.bias[0])
     for p in range(d.work.widths[0]):
         for a in range(height + tall - 1):
-            row = rows[p * d.work.span + a * d.work.dilation[1]] + j + columns[0]
+            row = rows[p * d.work.span + a * d.work.dilation[1]] + j + starts[0]
             if a >= tall - 1 and a < height:
                 for g in range(groups):
-                    dot_group(row + (PER * g if dense else columns[g] - columns[0]), taps + g, a, height, groups, acc,
+                    dot_group(row + (PER * g if dense else starts[g] - starts[0]), taps + g, a, height, groups, acc,
                               True, tall, wide)
             else:
                 for g in range(groups):
-                    dot_group(row + (PER * g if dense else columns[g] - columns[0]), taps + g, a, height, groups, acc,
+                    dot_group(row + (PER * g if dense else starts[g] - starts[0]), taps + g, a, height, groups, acc,
                               False, tall, wide)
         taps += height * groups
     for r in range(tall):
@@ -75,16 +75,17 @@ cdef inline void dot_line(const Dots* d, const T* const* rows, char* out, Py_ssi
     takes groups that start with a tap; the others take those that end with one, and reach back instead.
     """
     cdef Py_ssize_t j = 0, columns = wide * CE_LANES if count >= wide * CE_LANES + PER - 1 else CE_LANES
+    cdef const S* taps
+    cdef const Py_ssize_t* starts
     while j < count:
         j = max(min(j, count - columns), 0)
+        taps, starts = d.behind_taps, d.behind
+        if j < PER - 1:
+            taps, starts = d.work.taps, d.work.columns
         if wide > 1 and columns > CE_LANES:
-            dot_tile(d, rows, d.work.taps if j < PER - 1 else d.behind_taps,
-                     d.work.columns if j < PER - 1 else d.behind, j, out, out_step, store, height, groups, dense, tall,
-                     wide)
+            dot_tile(d, rows, taps, starts, j, out, out_step, store, height, groups, dense, tall, wide)
         else:
-            dot_tile(d, rows, d.work.taps if j < PER - 1 else d.behind_taps,
-                     d.work.columns if j < PER - 1 else d.behind, j, out, out_step, store, height, groups, dense, tall,
-                     1)
+            dot_tile(d, rows, taps, starts, j, out, out_step, store, height, groups, dense, tall, 1)
         j += columns
 
 

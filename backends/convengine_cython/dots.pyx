@@ -58,7 +58,6 @@ ctypedef fused small:
     int16_t
 
 cdef enum:
-    LONG_ROW = 1024
     SERIAL_DOTS = 4000000                           # below so many products a second thread costs more than it gives
     SUMS = 0                                        # what a tile stores: sums as they are, for the buffer;
     SATURATED_BYTES = 1                             # 8 bits saturated to uint8_t;
@@ -155,9 +154,9 @@ cdef class DotFilter:
             workers = allowed_workers()
         w.out_direct = w.out_element == self.out_item_size and (w.overflow != RAISE or w.out_code == I4) \
             and self.out_item_size <= <Py_ssize_t> sizeof(S)
-        # Short rows with borders are rather fetched whole than in three pieces.
+        # Rows with borders are fetched whole: few bytes, in one pass, where their ends apart cost a cache miss each.
         cut(w, w.x_code == CODE and w.stride[2] == 1 and w.x_element == <Py_ssize_t> sizeof(T)
-            and (w.out_sizes[2] >= LONG_ROW or w.before[2] + w.after == 0), workers, images)
+            and w.before[2] + w.after == 0, workers, images)
         cdef bytearray needed = bytearray(w.span)
         mark_needed(w, needed)
         w.needed = needed
