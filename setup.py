@@ -23,10 +23,11 @@ NATIVE = Path("convengine") / "native"
 BACKENDS = Path("backends")
 
 # name: (compiler flags, vector bytes)
+AVX512 = ["-march=x86-64-v4", "-mprefer-vector-width=512"]
 X86_LEVELS = {
     "baseline": ([], 16),
     "avx2": (["-march=x86-64-v3"], 32),
-    "avx512": (["-march=x86-64-v4", "-mprefer-vector-width=512"], 64),
+    "avx512": (AVX512, 64),
 }
 LEVELS = {
     "x86_64": X86_LEVELS,
@@ -35,13 +36,24 @@ LEVELS = {
     "arm64": {"arm64": ([], 16)},
 }.get(platform.machine().lower(), {"baseline": ([], 16)})
 
+# Instructions that a level's CPUs may have or lack: variants of a level, for sources that gain by them.
+VARIANTS = {"avx512vnni": ([*AVX512, "-mavx512vnni"], 64)} if LEVELS is X86_LEVELS else {}
+
 # module suffix: C element type, and the code that convengine/native/codes.py gives it
-ELEMENTS = {"f4": ("float", 9), "f8": ("double", 10), "i4": ("int32_t", 5), "i8": ("int64_t", 7)}
+ELEMENTS = {
+    "f4": ("float", 9),
+    "f8": ("double", 10),
+    "u1": ("uint8_t", 0),
+    "i2": ("int16_t", 3),
+    "i4": ("int32_t", 5),
+    "i8": ("int64_t", 7),
+}
 
 # Sources compiled once per level and element type, as modules package.source_level_element.
 KERNELS = {
-    ("convengine_cython", "kernels"): ("f4", "f8", "i4", "i8"),
-    ("convengine_fft", "tiles"): ("f4", "f8"),
+    ("convengine_cython", "kernels"): dict.fromkeys(LEVELS, ("f4", "f8", "i4", "i8")),
+    ("convengine_cython", "dots"): dict.fromkeys(LEVELS, ("i2",)) | dict.fromkeys(VARIANTS, ("u1", "i2")),
+    ("convengine_fft", "tiles"): dict.fromkeys(LEVELS, ("f4", "f8")),
 }
 
 COMMON_FLAGS = [
@@ -107,7 +119,7 @@ def copied(source, target):
 
 def kernel(package, source, level, suffix):
     """One source of a backend, for one level and element type."""
-    flags, vector_bytes = LEVELS[level]
+    flags, vector_bytes = (LEVELS | VARIANTS)[level]
     element, code = ELEMENTS[suffix]
     name = f"{source}_{level}_{suffix}"
     return extension(
@@ -127,8 +139,8 @@ def kernel(package, source, level, suffix):
 def extensions():
     """Every compiled module of the package."""
     modules = [extension(f"convengine.native.{path.stem}", path) for path in sorted(NATIVE.glob("*.pyx"))]
-    for (package, source), suffixes in KERNELS.items():
-        modules += [kernel(package, source, level, suffix) for level in LEVELS for suffix in suffixes]
+    for (package, source), levels in KERNELS.items():
+        modules += [kernel(package, source, level, suffix) for level in levels for suffix in levels[level]]
     return modules
 
 

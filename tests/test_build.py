@@ -11,8 +11,8 @@ from convengine_cython.backend import compiled_levels
 from convengine_fft.compiled import compiled_levels as tile_levels
 
 SUFFIXES = ("f4", "f8", "i4", "i8")
-MODULES = [("convengine_cython.kernels", suffix) for suffix in SUFFIXES]
-MODULES += [("convengine_fft.tiles", suffix) for suffix in ("f4", "f8")]
+MODULES = [f"convengine_cython.kernels_{{}}_{suffix}" for suffix in SUFFIXES] + ["convengine_cython.dots_{}_i2"]
+MODULES += [f"convengine_fft.tiles_{{}}_{suffix}" for suffix in ("f4", "f8")]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
@@ -28,22 +28,37 @@ needs_objdump = pytest.mark.skipif(not shutil.which("objdump"), reason="objdump 
 
 @needs_objdump
 @pytest.mark.skipif(not X86, reason="the levels of x86-64")
-@pytest.mark.parametrize(("source", "suffix"), MODULES)
+@pytest.mark.parametrize("module", MODULES)
 class TestLevels:
-    def test_baseline_runs_anywhere(self, source, suffix):
-        text = disassembly(f"{source}_baseline_{suffix}")
+    def test_baseline_runs_anywhere(self, module):
+        text = disassembly(module.format("baseline"))
         assert "%xmm" in text
         assert not re.search(r"%[yz]mm", text)
 
-    def test_avx2_has_no_wider_registers(self, source, suffix):
-        text = disassembly(f"{source}_avx2_{suffix}")
+    def test_avx2_has_no_wider_registers(self, module):
+        text = disassembly(module.format("avx2"))
         assert "%ymm" in text
         assert not re.search(r"%zmm|%k[0-7]\b", text)
-        assert "vfmadd" in text or suffix[0] == "i"
+        assert "vfmadd" in text or "_f" not in module
 
-    def test_avx512_uses_its_registers(self, source, suffix):
-        text = disassembly(f"{source}_avx512_{suffix}")
+    def test_avx512_uses_its_registers(self, module):
+        text = disassembly(module.format("avx512"))
         assert text.count("%zmm") > 1000
+        assert not re.search(VNNI, text)
+
+
+VNNI = r"\bvpdp(bu|ws)sds?\b"
+
+
+@needs_objdump
+@pytest.mark.skipif(not X86, reason="the levels of x86-64")
+def test_dot_instructions():
+    """Every level has its own; those that not all CPUs of a level have are in a variant of it."""
+    assert "pmaddwd" in disassembly("convengine_cython.dots_baseline_i2")
+    assert re.search(r"vpmaddwd.*%ymm", disassembly("convengine_cython.dots_avx2_i2"))
+    assert re.search(r"vpmaddwd.*%zmm", disassembly("convengine_cython.dots_avx512_i2"))
+    assert re.search(r"vpdpwssd.*%zmm", disassembly("convengine_cython.dots_avx512vnni_i2"))
+    assert re.search(r"vpdpbusd.*%zmm", disassembly("convengine_cython.dots_avx512vnni_u1"))
 
 
 @needs_objdump
@@ -65,5 +80,5 @@ def test_every_level_of_this_architecture_is_compiled():
     assert compiled_levels() == (("avx512", "avx2", "baseline") if X86 else compiled_levels()[:1])
     assert tile_levels() == compiled_levels()
     for level in compiled_levels():
-        for source, suffix in MODULES:
-            assert importlib.util.find_spec(f"{source}_{level}_{suffix}")
+        for module in MODULES:
+            assert importlib.util.find_spec(module.format(level))

@@ -52,6 +52,7 @@ def test_levels_agree_with_the_flags_that_the_system_reports() -> None:
     v3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"} <= flags
     v4 = v3 and {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags
     assert cpu.levels() == ("avx512",) * v4 + ("avx2",) * v3 + ("baseline",)
+    assert cpu.avx512_vnni() == (v4 and "avx512_vnni" in flags)
 
 
 def test_levels_end_with_the_one_that_every_cpu_of_the_kind_has() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from convengine import adjoint, native
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
 from convengine.problem import KernelFacts, Problem
+from convengine_cython import dots
 from convengine_cython.factoring import Promise, factor, promise
 from convengine_cython.gradient import KernelGradientPlan
 from convengine_cython.layout import Layout, element
@@ -22,15 +23,17 @@ __all__ = ["Backend"]
 
 LEVELS = ("avx512", "avx2", "baseline", "arm64")
 
-# Multiply-adds per second and worker, by level and element type of the sum. Rough: one 1024 x 1024 image, 7 x 7 taps,
+# Multiply-adds per second and worker, by level and element type of the sum, or of the rows of dot instructions. Rough: one 1024 x 1024 image, 7 x 7 taps,
 # one worker, on 2 cores of AMD Zen 4, 2026-11: "products" over "median" of convengine bench --sizes 1024 --widths 7
 # --dtypes float32,float64,int8,int64 --methods cython/direct --isa avx512,avx2,baseline --threads 1 --peers none
-# --json -. Too high for layers with few channels, strides and conversions, by up to 2; too low for nothing known.
+# --json -. Too high for layers with few channels, strides, dilation and conversions, by up to 2, for dot instructions
+# by up to 4; too low for nothing known.
 RATES = {
-    "avx512": {"f4": 45e9, "f8": 23e9, "i4": 36e9, "i8": 17e9},
-    "avx2": {"f4": 28e9, "f8": 12e9, "i4": 28e9, "i8": 5e9},
-    "baseline": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},
-    "arm64": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9},  # not measured: the baseline's, of the same vector width
+    "avx512": {"f4": 45e9, "f8": 23e9, "i4": 36e9, "i8": 17e9, "u1": 170e9, "i2": 85e9},
+    "avx2": {"f4": 28e9, "f8": 12e9, "i4": 28e9, "i8": 5e9, "i2": 52e9},
+    "baseline": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9, "i2": 22e9},
+    # not measured: the baseline's, of the same vector width; products of 16 bits take two instructions each
+    "arm64": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9, "i2": 6e9},
 }
 # The same of separable filters, products down and across; an output costs PASS_PRODUCTS more, in loads, stores and the
 # strip between. Fitted to widths of 3 to 63, same image and machine; int32 with widening from int16.
@@ -48,6 +51,7 @@ TWO_PASSES_SECONDS = 4e-6  # one call of a method of two passes on a few samples
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
 PARTS_BYTES = 32 << 20  # what sums of parts of a kernel's gradient may take together
 SAMPLE_SECONDS = 0.25e-9  # per sample in and out beyond the arithmetic: memory traffic of one worker, same machine
+BYTE_SECONDS = 0.06e-9  # the same by the byte, for samples of one and two
 
 
 @cache
@@ -86,7 +90,7 @@ class Backend:
             level = chosen_level(os.environ.get("CONVENGINE_ISA"))
         except RuntimeError as error:
             return Refusal(str(error))
-        offers = [_direct(problem, level)]
+        offers = [_direct(problem, facts, level)]
         if promised := promise(problem, facts):
             rate = SEPARABLE_RATES[level][element(problem.sum_dtype).str[1:]]
             offer = _two_passes(problem, promised.rank * sum(problem.kernel_spatial), rate)
@@ -104,12 +108,17 @@ class Backend:
         return adjoint.plan(problem, offer, self.offers, lambda forward, chosen: FilterPlan(forward, chosen))
 
 
-def _direct(problem: Problem, level: str) -> Offer:
+def _direct(problem: Problem, facts: KernelFacts, level: str) -> Offer:
     """The direct method's offer."""
     summed = element(problem.sum_dtype)
     products = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
     threads = workers() if products > 1_000_000 else 1
-    work = max(products / RATES[level][summed.str[1:]], _samples(problem) * SAMPLE_SECONDS)
+    traffic = _samples(problem) * SAMPLE_SECONDS
+    row = dots.promised(problem, facts, level)
+    if row is not None:
+        ins, outs = (math.prod(shape) for shape in (problem.x_shape, problem.out_shape))
+        traffic = (ins * problem.x_dtype.itemsize + outs * problem.out_dtype.itemsize) * BYTE_SECONDS
+    work = max(products / RATES[level][row or summed.str[1:]], traffic)
     taps = problem.taps * problem.channels[1] * summed.itemsize
     scratch = threads * (1 << 20)
     if problem.op == "grad_kernel":  # sums of parts, up to 64 of them
@@ -165,6 +174,8 @@ class FilterPlan:
             return module.SeparableFilter(*shared, factors.columns, factors.rows)  # type: ignore[no-any-return]
         if method == "box":
             return module.BoxFilter(*shared)  # type: ignore[no-any-return]
+        if (by_dots := dots.prepared(problem, layout, level)) is not None:
+            return by_dots
         filter_ = module.DirectFilter(*shared)
         if promote:
             return lambda x, out=None: filter_(x.astype(problem.x_dtype), out)

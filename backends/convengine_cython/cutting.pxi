@@ -45,7 +45,7 @@ cdef void find_direct(Work* w, bint x_direct) noexcept nogil:
         w.direct_from = max(w.direct_from, CE_LANES)
     if w.direct_to < w.out_row:
         w.direct_to = min(w.direct_to, w.out_row - CE_LANES)
-    if not x_direct or w.direct_to - w.direct_from < max(w.out_row // 2, CE_LANES) or narrow(w):
+    if not x_direct or w.direct_to - w.direct_from < max(w.out_row // 2, CE_LEAST) or narrow(w):
         w.direct_from = w.direct_to = w.out_row
 
 
@@ -122,7 +122,7 @@ cdef void lay_scratch(Work* w) noexcept nogil:
     w.buffer = 4 * w.strip if w.two_passes else chunk * (height if w.streams == 1 else w.tall)
     for q in range((height - 1) * w.stride[1] + (w.widths[1] - 1) * w.dilation[1] + 1):
         rows += w.needed[q]
-    w.table = <size_t> (w.x_parts * w.filled + w.buffer) * sizeof(T)
+    w.table = <size_t> w.buffer * sizeof(S) + <size_t> (w.x_parts * w.filled) * sizeof(T)
     if edges:
         w.table += <size_t> (w.planes * w.widths[0] * rows * w.row) * sizeof(T)
     w.table = (w.table + 63) // 64 * 64

@@ -29,14 +29,17 @@ from convengine.plugin import workers as allowed_workers
 cnp.import_array()
 
 include "convengine/native/vector.pxi"
+include "convengine/native/sums.pxi"
 include "convengine/native/rows.pxi"
 include "work.pxi"
 include "tiles.pxi"
 include "strips.pxi"
 include "separable.pxi"
 include "box.pxi"
+include "places.pxi"
 include "items.pxi"
 include "cutting.pxi"
+include "binding.pxi"
 include "gradient_tiles.pxi"
 include "gradient_items.pxi"
 
@@ -76,23 +79,9 @@ cdef class DirectFilter:
 
     def __init__(self, layout, out_shape, out_dtype, x_item_size, empty):
         cdef Work* w = &self.work
-        cdef int axis, part
         self.layout, self.out_shape, self.out_dtype, self.empty = layout, out_shape, out_dtype, empty
         self.item_size, self.out_item_size = x_item_size, out_dtype.itemsize
-        w.x_code, w.out_code, w.overflow = layout.x_code, layout.out_code, layout.overflow
-        w.x_parts, w.out_parts = layout.x_parts, layout.out_parts
-        w.groups, w.channels, w.outputs = layout.groups, layout.channels, layout.outputs
-        w.planes, w.streams = w.channels * w.x_parts, w.outputs * w.out_parts
-        for axis in range(3):
-            w.sizes[axis], w.out_sizes[axis] = layout.sizes[axis], layout.out[axis]
-            w.widths[axis], w.before[axis] = layout.widths[axis], layout.before[axis]
-            w.stride[axis], w.dilation[axis] = layout.stride[axis], layout.dilation[axis]
-            w.left[axis] = <const Py_ssize_t*> address(layout.maps[2 * axis])
-            w.right[axis] = <const Py_ssize_t*> address(layout.maps[2 * axis + 1])
-        w.after = len(layout.maps[5])
-        w.may_fill = any(len(indices) and indices.min() < 0 for indices in layout.maps[:4])
-        for part in range(w.x_parts):
-            w.fill[part] = (<const T*> address(layout.fill))[part]
+        describe(w, layout)
         self._choose_tile()
         w.blocks = (w.streams + w.tall - 1) // w.tall if w.streams > 1 else 1
         w.tall_streams = w.tall if w.streams > 1 else 1
@@ -147,44 +136,17 @@ cdef class DirectFilter:
         w.x, w.out = <const char*> cnp.PyArray_DATA(x), <char*> cnp.PyArray_DATA(target)
         with nogil:
             pool.run(item, &w, cut.items, <int> min(<Py_ssize_t> cut.workers, cut.items))
-        if w.status & NO_MEMORY:
-            raise MemoryError(f"no memory for {w.memory} bytes of scratch in a worker")
-        if w.status & HELD_NAN:
-            raise InvalidProblem(f"dtype={self.out_dtype} needs numbers; the result holds NaN; ask for a float dtype")
-        if w.status & TOO_LARGE:
-            raise OverflowError(
-                f"a result of {w.culprit:.17g} does not fit dtype={self.out_dtype}; use overflow='saturate'"
-            )
+        raise_fault(&w, self.out_dtype)
         return target
 
     cdef Cut _cut(self, cnp.ndarray x, cnp.ndarray out):
         """Cut the work for x and out as they lie in memory."""
         cdef Cut made = Cut(x, out)
         cdef Work* w = &made.work
-        cdef int axis, spatial = self.layout.ndim, layer = self.layout.layer, batch = x.ndim - spatial - layer
-        cdef Py_ssize_t images = 1, a, r, b
+        cdef Py_ssize_t images, a, b
         cdef bint x_direct
         w[0] = self.work
-        for axis in range(3):
-            w.x_axis[axis] = w.out_axis[axis] = 0
-        for axis in range(spatial):
-            w.x_axis[3 - spatial + axis] = x.strides[x.ndim - spatial + axis]
-            w.out_axis[3 - spatial + axis] = out.strides[out.ndim - spatial + axis]
-        w.x_channel = x.strides[batch] if layer else 0
-        w.out_channel = out.strides[batch] if layer else 0
-        w.x_part, w.out_part = self.item_size // w.x_parts, self.out_item_size // w.out_parts
-        w.x_element, w.out_element = w.x_axis[2], w.out_axis[2]
-        w.inner, w.batch_axes = 1, 0
-        for axis in range(batch):
-            if not layer and w.inner == 1 and w.x_parts == w.out_parts == 1 and w.stride[2] == 1 and x.shape[axis] > 1 \
-                    and x.strides[axis] == self.item_size and w.x_axis[2] == x.shape[axis] * self.item_size \
-                    and out.strides[axis] == self.out_item_size and w.out_axis[2] == x.shape[axis] * self.out_item_size:
-                w.inner, w.x_element, w.out_element = x.shape[axis], self.item_size, self.out_item_size
-                continue
-            w.batch[w.batch_axes] = x.shape[axis]
-            w.x_batch[w.batch_axes], w.out_batch[w.batch_axes] = x.strides[axis], out.strides[axis]
-            w.batch_axes += 1
-            images *= x.shape[axis]
+        images = bind(w, x, out, self.layout.ndim, self.layout.layer, self.item_size, self.out_item_size)
         if w.inner > 1 and w.streams == 1:  # the other tiles take adjacent taps
             if w.line == line_3 or w.line == line_5 or w.line == line_7 or w.line == line_9:
                 w.line, w.tall = line_tall, TILE_ROWS
@@ -200,13 +162,7 @@ cdef class DirectFilter:
         made.needed, made.columns = bytearray(w.span), bytearray(w.widths[2] * sizeof(Py_ssize_t))
         cdef char* flags = made.needed
         cdef Py_ssize_t* offsets = <Py_ssize_t*> <char*> made.columns
-        if w.stride[1] == 1 and w.dilation[1] == 1:
-            for a in range(w.span):
-                flags[a] = 1
-        else:
-            for a in range(w.widths[1]):
-                for r in range(2 * w.band - 1):
-                    flags[a * w.dilation[1] + r * w.stride[1]] = 1
+        mark_needed(w, flags)
         for b in range(w.widths[2]):
             a = b * w.dilation[2]
             offsets[b] = a * w.inner if w.stride[2] == 1 else a % w.stride[2] * w.phase + a // w.stride[2]
@@ -214,15 +170,6 @@ cdef class DirectFilter:
         lay_scratch(w)
         made.items = images * w.groups * w.splits * w.out_sizes[0] * w.bands * w.chunks
         return made
-
-
-cdef void* address(array) except NULL:
-    """Where a C-contiguous array's samples are. The array must outlive the pointer."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
-    cdef void* at = view.buf
-    PyBuffer_Release(&view)
-    return at if at != NULL else <void*> 1  # an empty array may have none; nothing is read there
 
 
 def pack(taps, bias, tall):

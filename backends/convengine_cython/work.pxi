@@ -2,6 +2,9 @@
 
 cdef extern from *:
     """
+    #ifndef CE_LEAST
+    #define CE_LEAST CE_LANES
+    #endif
     /* Register tiles: accumulators, one vector of x per column of vectors, and a broadcast tap must fit the registers
        (32 for AVX-512 and arm64, else 16). Sizes tried on Zen 4. */
     #if CE_VECTOR_BYTES == 64 || defined(__aarch64__)
@@ -43,6 +46,7 @@ cdef extern from *:
     #define MOST_UNROLLED 9
     #endif
     """
+    const int CE_LEAST                              # columns of the narrowest chunk that is read in place
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
     const int THREE_ROWS, THREE_VECTORS, SQUARE_ROWS, SQUARE_VECTORS, HANKEL_PART, HANKEL_PARTS, MOST_UNROLLED
     const int DOWN_VECTORS, ACROSS_VECTORS
@@ -70,8 +74,8 @@ cdef struct Work:
     const Py_ssize_t* left[3]                       # index maps of the pads
     const Py_ssize_t* right[3]
     Py_ssize_t after                                # of the last axis
-    const T* taps
-    const T* bias
+    const S* taps
+    const S* bias
     Py_ssize_t group_taps, block_taps
     T fill[2]
     bint may_fill                                   # a whole row may be border

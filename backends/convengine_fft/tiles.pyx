@@ -23,6 +23,7 @@ from convengine.errors import InvalidProblem
 from convengine.plugin import workers as allowed_workers
 
 include "convengine/native/vector.pxi"
+include "convengine/native/sums.pxi"
 include "convengine/native/rows.pxi"
 include "butterflies.pxi"
 include "transforms.pxi"

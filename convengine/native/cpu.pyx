@@ -43,12 +43,15 @@ cdef extern from "vector.h":
             && ce_has("avx512vl");
     }
 
+    static int ce_has_avx512_vnni(void) { return ce_has_avx512() && ce_has("avx512vnni"); }
+
     CE_TARGET_F16C static float ce_to_float(uint16_t half) { return ce_half_to_float_f16c(half); }
     CE_TARGET_F16C static uint16_t ce_to_half(float value) { return ce_float_to_half_f16c(value); }
     #else
     static int ce_has_f16c(void) { return 0; }
     static int ce_has_avx2(void) { return 0; }
     static int ce_has_avx512(void) { return 0; }
+    static int ce_has_avx512_vnni(void) { return 0; }
     static float ce_to_float(uint16_t half) { return ce_half_to_float(half); }
     static uint16_t ce_to_half(float value) { return ce_float_to_half(value); }
     #endif
@@ -78,6 +81,7 @@ cdef extern from "vector.h":
     bint has_f16c "ce_has_f16c"()
     bint has_avx2 "ce_has_avx2"()
     bint has_avx512 "ce_has_avx512"()
+    bint has_avx512_vnni "ce_has_avx512_vnni"()
     float half_to_float_f16c "ce_to_float"(uint16_t)
     uint16_t float_to_half_f16c "ce_to_half"(float)
     float half_to_float_portable "ce_half_to_float_portable"(uint16_t)
@@ -108,6 +112,18 @@ def levels() -> tuple[str, ...]:
         found.append("avx2")
     found.append(BASE_LEVEL.decode())
     return tuple(found)
+
+
+def avx512_vnni() -> bool:
+    """Tell whether this CPU has AVX-512's dot instructions of small integers, which the level "avx512" lacks.
+
+    Examples
+    --------
+    >>> from convengine.native import cpu
+    >>> "avx512" in cpu.levels() or not cpu.avx512_vnni()
+    True
+    """
+    return has_avx512_vnni()
 
 
 def name() -> str:

@@ -2,7 +2,7 @@
  *
  * One vector type per translation unit, chosen by two macros before the header is included:
  *
- *     CE_T             element: float, double, int32_t or int64_t
+ *     CE_T             element: float, double, int32_t or int64_t; for dots.h, uint8_t or int16_t
  *     CE_VECTOR_BYTES  16, 32 or 64: the widest register of the ISA level that this unit is compiled for
  *
  * give ce_vec, CE_LANES, ce_load, ce_load_once, ce_store, ce_stream, ce_zero, ce_splat, ce_mask, ce_and, ce_sum and
@@ -104,7 +104,7 @@ CE_INLINE ce_vec ce_mask(int count)
 
 CE_INLINE ce_vec ce_and(ce_vec a, ce_vec b) { return (ce_vec)((ce_flags)a & (ce_flags)b); }
 
-/* The lanes' sum, in one order at every call. Written so that it stays in registers. */
+/* The lanes' sum, of elements of 4 or 8 bytes, in one order at every call. Written so that it stays in registers. */
 CE_INLINE CE_T ce_sum(ce_vec value)
 {
     enum { LANES = 16 / sizeof(CE_T) };
@@ -123,6 +123,17 @@ CE_INLINE CE_T ce_sum(ce_vec value)
     return (sum[0] + sum[2 % LANES]) + (sum[1] + sum[3 % LANES]);
 }
 
+/* Bytes of an element, for the preprocessor. */
+#define CE_BYTES_float 4
+#define CE_BYTES_double 8
+#define CE_BYTES_uint8_t 1
+#define CE_BYTES_int16_t 2
+#define CE_BYTES_int32_t 4
+#define CE_BYTES_int64_t 8
+#define CE_JOIN(a, b) a##b
+#define CE_BYTES(type) CE_JOIN(CE_BYTES_, type)
+
+#if CE_BYTES(CE_T) >= 4
 /* Which elements of two vectors, counted through, make element j of a shuffled one. */
 #define CE_PART ((int)(16 / sizeof(CE_T)))
 #define CE_FROM(other, at) (((other) ? CE_LANES : 0) + (at))
@@ -132,13 +143,7 @@ CE_INLINE CE_T ce_sum(ce_vec value)
 /* In each 16 bytes, the elements of both in turn: of the s-th half of these bytes. */
 #define CE_IN_TURN(j, s) CE_FROM((j) & 1, (j) / CE_PART * CE_PART + (j) % CE_PART / 2 + (s) * (CE_PART / 2))
 
-/* F(j, s) for all elements j of a vector. The preprocessor must know how many there are. */
-#define CE_BYTES_float 4
-#define CE_BYTES_double 8
-#define CE_BYTES_int32_t 4
-#define CE_BYTES_int64_t 8
-#define CE_JOIN(a, b) a##b
-#define CE_BYTES(type) CE_JOIN(CE_BYTES_, type)
+/* F(j, s) for all elements j of a vector. */
 #define CE_COUNT (CE_VECTOR_BYTES / CE_BYTES(CE_T))
 #define CE_EACH_2(F, s, j) F((j), s), F((j) + 1, s)
 #define CE_EACH_4(F, s, j) CE_EACH_2(F, s, j), CE_EACH_2(F, s, j + 2)
@@ -187,6 +192,7 @@ CE_INLINE void ce_transpose(ce_vec *v)
         v[i + 1] = CE_SHUFFLE(one, other, CE_IN_TURN, 1);
     }
 }
+#endif
 
 #endif /* CE_T */
 

@@ -5,8 +5,16 @@
 from libc.stdint cimport uint16_t
 
 
+cdef extern from *:
+    """
+    #ifndef CE_S
+    #define CE_S CE_T
+    #endif
+    """
+
 cdef extern from "vector.h" nogil:
-    ctypedef float T "CE_T"
+    ctypedef float T "CE_T"                         # of rows;
+    ctypedef float S "CE_S"                         # of sums: the same, unless defined before
     ctypedef float ce_vec
     const int CE_LANES
     ce_vec ce_load(const T*)
