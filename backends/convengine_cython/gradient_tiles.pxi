@@ -13,10 +13,8 @@ cdef extern from *:
     #endif
     """
     const int TALLEST, WIDER
-    ce_vec ce_load_once(const T*) noexcept nogil
     ce_vec ce_mask(int) noexcept nogil
     ce_vec ce_and(ce_vec, ce_vec) noexcept nogil
-    T ce_sum(ce_vec) noexcept nogil
 
 
 cdef struct Tap:

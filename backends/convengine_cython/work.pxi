@@ -49,11 +49,13 @@ cdef extern from *:
     const int TILE_ROWS, TILE_VECTORS, STREAMS, STREAM_VECTORS, LINE_VECTORS, PAIR_VECTORS, SOME, SOME_VECTORS
     const int DOWN_VECTORS, ACROSS_VECTORS, HANKEL_VECTORS
     ce_vec ce_load(const T*) noexcept nogil
+    ce_vec ce_load_once(const T*) noexcept nogil
     void ce_store(T*, ce_vec) noexcept nogil
     void ce_stream(T*, ce_vec) noexcept nogil
     void ce_stream_end() noexcept nogil
     ce_vec ce_zero() noexcept nogil
     ce_vec ce_splat(T) noexcept nogil
+    T ce_sum(ce_vec) noexcept nogil
     float ce_half_to_float(uint16_t) noexcept nogil
     uint16_t ce_double_to_half(double) noexcept nogil
 
