@@ -219,7 +219,7 @@ def test_a_promise_that_is_not_kept_is_declined():
 
 
 def test_factors_that_overflow_are_declined():
-    kernel = np.multiply.outer([1.0, 2.0, 3.1], [1.0, 2.0, 3.0]) * 1e307
+    kernel = np.multiply.outer([1.0, 2.0, 3.1, 2.0], [1.0, 2.0, 3.0, 2.0, 1.0]) * 1e307
     promised = promise(question(kernel), KernelFacts.of(kernel, 2))
     with pytest.raises(Declined, match="was promised"):
         factor(question(kernel), kernel, promised)

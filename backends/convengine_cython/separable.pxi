@@ -85,7 +85,7 @@ cdef inline void share_loads(const T* t, const T* taps, ce_vec* acc, const int g
     cdef ce_vec x[MOST_LOADS]
     cdef int v, g
     for v in range(wide + groups - 1):
-        x[v] = ce_load(t + v * CE_LANES)
+        x[v] = ce_load_once(t + v * CE_LANES)
     for g in range(groups):
         for v in range(wide):
             acc[v] = acc[v] + x[v + g] * taps[g]

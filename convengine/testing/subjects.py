@@ -97,7 +97,7 @@ def small() -> dict[str, Case]:
         ("complex", "corr2d", n((17, 40), c16), n((3, 3), c16), {"mode": "same", "boundary": "wrap"}),
         ("separable", "conv2d", n((23, 67), f4, 99), _outer(n((5,), f4, 9), n((4,), f4, 9)), {"mode": "full"}),
         ("two-products", "corr2d", n((23, 67), f8, 99), _cross(n((7,), f8, 9), n((5,), f8, 9)), {"mode": "same"}),
-        ("box", "corr2d", n((31, 80), "uint8", 99), _locked(np.full((5, 9), 2, np.int8)), {"mode": "same"}),
+        ("box", "corr2d", n((31, 80), "int16", 99), _locked(np.full((5, 9), 2, np.int8)), {"mode": "same"}),
         ("integers", "conv2d", n((20, 50), "int16", 99), n((3, 3), "int8", 99), {"boundary": "reflect", "padding": 4}),
     )
 
