@@ -82,7 +82,8 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
         w.chunk = min(w.out_row, DIRECT_COLUMNS)
         w.edge_chunk = min(w.edge_chunk, max(w.direct_from, w.out_row - w.direct_to, <Py_ssize_t> CE_LANES))
     w.split = w.blocks
-    w.band = min(w.out_sizes[1], max(least_band, min(64, L2_BYTES // max(1, w.chunk * planes * <Py_ssize_t> sizeof(T)))))
+    w.band = max(least_band, min(64, L2_BYTES // max(1, w.chunk * planes * <Py_ssize_t> sizeof(T))))
+    w.band = min(w.out_sizes[1], w.band)
     while w.band * w.chunk * kernel * w.split * w.tall_streams > ITEM_TAPS and w.band > least_band:
         w.band = halved(w.band, least_band)
     while w.band * w.chunk * kernel * w.split * w.tall_streams > ITEM_TAPS and w.split > 1:

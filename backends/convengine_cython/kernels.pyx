@@ -112,7 +112,8 @@ cdef class DirectFilter:
             return
         if square and w.stride[2] == 1 and side == 3 and w.out_sizes[1] >= THREE_ROWS:
             w.line, w.tall = line_3, THREE_ROWS
-        elif square and w.stride[2] == 1 and side in (5, 7, 9) and side <= MOST_UNROLLED and w.out_sizes[1] >= SQUARE_ROWS:
+        elif square and w.stride[2] == 1 and side in (5, 7, 9) and side <= MOST_UNROLLED \
+                and w.out_sizes[1] >= SQUARE_ROWS:
             w.line, w.tall = line_5 if side == 5 else line_7 if side == 7 else line_9, SQUARE_ROWS
         elif side >= TILE_ROWS - 1 and w.out_sizes[1] >= TILE_ROWS:
             w.line, w.tall = line_tall, TILE_ROWS

@@ -87,9 +87,9 @@ cdef inline void add_hankel(const T* row, const T* taps, ce_vec* acc, const int 
                             const int parts) noexcept nogil:
     """Add `among` vectors of taps to `parts` times `part` vectors of one output row.
 
-    Taps a vector apart meet the same vector of x in neighbouring outputs: in the Hankel matrix whose rows are vectors of
-    x, part + among - 1 loads feed part * among multiply-adds. The parts go side by side, where one alone would wait for
-    its own sums.
+    Taps a vector apart meet the same vector of x in neighbouring outputs: in the Hankel matrix whose rows are vectors
+    of x, part + among - 1 loads feed part * among multiply-adds. The parts go side by side, where one alone would wait
+    for its own sums.
     """
     cdef ce_vec tap[HANKEL]
     cdef ce_vec x
@@ -112,7 +112,7 @@ cdef inline void add_hankel(const T* row, const T* taps, ce_vec* acc, const int 
 
 cdef inline void tile_hankel(const T* row, const T* taps, Py_ssize_t width, T bias, T* out, const int part,
                              const int parts) noexcept nogil:
-    """`parts` times `part` vectors of one output row, for many adjacent taps: HANKEL vectors of them at once, then two."""
+    """`parts` times `part` vectors of one output row, for many taps: HANKEL vectors of them at once, or two."""
     cdef ce_vec acc[MOST]
     cdef Py_ssize_t b = 0
     cdef int v

@@ -108,7 +108,7 @@ cdef struct Work:
     Py_ssize_t span                                 # padded rows that a band needs
     const char* needed                              # which of them
     const Py_ssize_t* columns                       # offset of each kernel column in a row
-    Py_ssize_t row, phase, filled, buffer           # elements of a scratch row, a phase of it, a filled row, the results
+    Py_ssize_t row, phase, filled, buffer           # elements of a scratch row, its phase, a filled row, the results
     Py_ssize_t strip, stretch, room                 # columns of a strip; elements of a phase of it, of a row of it
     size_t table, strips, memory                    # bytes
     int status
