@@ -237,7 +237,7 @@ def run_script(text, **keywords):
 
 LONG = """
     import time, numpy as np, convengine as ce
-    x = np.zeros((3000, 3000), np.int64); k = np.ones((61, 61), np.int64)   # minutes of work
+    x = np.zeros((3000, 3000), np.int64); k = np.arange(3721).reshape(61, 61) ** 2   # rank 3; minutes of work
     ce.corr2d(x[:70, :70], k, backend="cython")
     print("started", flush=True)
     try:
@@ -259,7 +259,7 @@ def test_ctrl_c_stops_and_leaves_the_pool_working():
 
 def test_other_threads_run_meanwhile():
     done = threading.Event()
-    x, kernel = np.zeros((700, 700)), np.ones((41, 41))
+    x, kernel = np.zeros((700, 700)), np.random.default_rng(12).standard_normal((41, 41))
 
     def work():
         ce.corr2d(x, kernel, backend="cython", workers=1)

@@ -6,7 +6,8 @@ terms, one column sum at most gamma(kh), the row sum over them at most gamma(kw)
     rank 1:  |error| <= (gamma(kh + kw) (1 + d) + d) * (|x| corr |K|),    d = max |D| / |K| of any tap
 
 A bias is added last, and counts as one more term. That is componentwise, as the direct bound is, and mostly smaller.
-Where some tap is not met to within its own rounding (a zero, or lost to underflow), or two products cancel (rank 2), only
+Where some tap is not met to within its own rounding (a zero, or lost to underflow), or two products cancel (rank 2),
+only
 
     |error| <= (gamma(kh + rank * kw) * || sum_r |u_r| |v_r|' || + ||D||) * ||x_window||,    Frobenius norms,
 
@@ -26,8 +27,8 @@ from convengine.problem import KernelFacts, Problem
 
 __all__ = ["Factors", "Promise", "factor", "promise"]
 
-# Roundings, of the kernel or of the sum, that ||D|| / ||K|| may hold in a normwise promise: a few from the making of the
-# kernel, those of the decomposition and two of the factors.
+# Roundings, of the kernel or of the sum, that ||D|| / ||K|| may hold in a normwise promise: a few from the kernel's
+# making, those of the decomposition and two of the factors.
 ROUNDINGS = 16
 SLACK = 1e-6  # by which the rounding of singular vectors may pass their magnitudes' bound
 

@@ -281,7 +281,7 @@ def _values(
         bits = 54 - min(8 * x_dtype.itemsize, 44) if x_dtype.kind in "biu" else 7
         kernel = _numbers(rng, k_shape, dtype, bits, scaled)
     if row["weights"] == "outer":
-        # Weak floats stay as few bits as they are: an engine may sum them in float64, and the oracle in a narrower dtype.
+        # Weak floats stay of few bits: an engine may sum them in float64, and the oracle in a narrower dtype.
         kernel = _outer(rng, np.rint(kernel) if row["kernel_dtype"] == "floats" else kernel, row["ndim"])
     elif row["weights"] == "equal" and kernel.size:
         kernel[...] = kernel.flat[0]
