@@ -67,7 +67,7 @@ def chosen_level(asked: str | None) -> str:
 
 
 class Backend:
-    """Direct sums in compiled loops, for every problem on host arrays; fewer products where a filter allows it."""
+    """Compiled sums for every problem on host arrays: direct, and by fewer products where a filter's taps allow it."""
 
     name = "cython"
     api = 1
