@@ -305,7 +305,7 @@ def test_memory_is_what_a_call_takes_beyond_its_arrays():
         assert (
             47 << 20 < found["bytes"] < 50 << 20
         )  # the system counts pages of each CPU apart, and adds them now and then
-        (one,) = bench.ours(["cython"], [])
+        (one,) = bench.our_contestants(["cython"], [])
         assert 0 <= arena.memory(task, one)["bytes"] < 48 << 20
         failed = arena.memory(task, Contestant("refuses", "bench_peers:Refuses"))
         assert (failed["bytes"], failed["reason"]) == (None, "ValueError: has no float32")
@@ -313,11 +313,11 @@ def test_memory_is_what_a_call_takes_beyond_its_arrays():
 
 def test_our_methods_are_forced_one_by_one():
     cases = {"auto": ("convengine", ""), "fft": ("fft", "fft: "), "cython/direct": ("cython/direct", "cython: direct")}
-    ours = bench.ours(list(cases), [])
+    ours = bench.our_contestants(list(cases), [])
     assert [one.name for one in ours] == [name for name, _ in cases.values()]
     ours += [Contestant("no such", ours[0].entry, True, "avx2", {"backend": "cython", "method": "magic"})]
     levels = list(cpu.levels())
-    ours += [one for one in bench.ours(["cython"], levels)] if len(levels) > 1 else []
+    ours += [one for one in bench.our_contestants(["cython"], levels)] if len(levels) > 1 else []
     suite = {"s": Suite("", (24,), (3,))}
     report = bench.Run(suite, ours, bench.Settings(1, rounds=1, seconds=1e-3)).report("", {}, lambda step: None)
     (one,) = report.comparisons

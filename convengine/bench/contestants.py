@@ -7,7 +7,7 @@ from typing import Any
 from convengine.bench.peers import PEERS
 from convengine.native import cpu
 
-__all__ = ["Contestant", "missing", "ours", "peers"]
+__all__ = ["Contestant", "missing", "our_contestants", "peer_contestants"]
 
 OURS = "convengine.bench.ours:Ours"
 
@@ -24,7 +24,7 @@ class Contestant:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def ours(methods: Sequence[str], levels: Sequence[str]) -> list[Contestant]:
+def our_contestants(methods: Sequence[str], levels: Sequence[str]) -> list[Contestant]:
     """One for each method and level.
 
     Parameters
@@ -53,7 +53,7 @@ def ours(methods: Sequence[str], levels: Sequence[str]) -> list[Contestant]:
     return found
 
 
-def peers(names: Sequence[str]) -> list[Contestant]:
+def peer_contestants(names: Sequence[str]) -> list[Contestant]:
     """Those that are installed."""
     return [
         Contestant(name, PEERS[name].entry, environment=dict(PEERS[name].environment))

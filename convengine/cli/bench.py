@@ -135,7 +135,7 @@ def bench(
     chosen = {name: suite.narrowed(sizes, widths, dtypes) for name, suite in known.items()}
     _check(chosen, json_to, plot)
     names = list(work.PEERS) if "all" in peers else [name for name in peers if name != "none"]
-    contestants = [*work.ours(list(dict.fromkeys(methods)), isa), *work.peers(names)]
+    contestants = [*work.our_contestants(list(dict.fromkeys(methods)), isa), *work.peer_contestants(names)]
     run = work.Run(chosen, contestants, work.Settings(**settings))
     if run.estimate > LONG:
         _tell_estimate(run)
