@@ -234,7 +234,7 @@ def test_pieces_change_no_bit_of_elementwise_sums_and_stay_within_the_bound(
                 patch.setattr(elementwise, "LIMIT", 3000)
                 several += len(Pieces.of(reading.problem, method == MATMUL)) > 1
                 cut = prepared(reading, method)(canonical(reading, case.x))
-            # NumPy, which stands for CuPy here, rounds complex products at the end of an array unlike those in its middle.
+            # NumPy, which stands for CuPy here, rounds complex products at the end of an array in another way.
             if method == ELEMENTWISE and cut.dtype.kind != "c":
                 assert cut.tobytes() == whole.tobytes(), case.id
             bound_holds(case.id, as_user(reading, cut), expected)
