@@ -1,4 +1,22 @@
-"""What pytest must leave alone: distributions that only the tests that lay them down may find."""
+"""What tests of the compiled kernels share, and what pytest must leave alone."""
 
-# Collected for doctests, they would land on sys.path, and their backends would be installed for every other test.
+import pytest
+from convengine_cython.backend import compiled_levels
+
+import convengine as ce
+from convengine.native import cpu
+
+# Distributions that only the tests that lay them down may find. Collected for doctests, they would land on sys.path,
+# and their backends would be installed for every other test.
 collect_ignore = ["plugins", "mutants"]
+
+LEVELS = [level for level in cpu.levels() if level in compiled_levels()]
+
+
+@pytest.fixture(params=LEVELS)
+def level(request, monkeypatch):
+    """Run a test at each level; the plan cache knows nothing of the environment."""
+    monkeypatch.setenv("CONVENGINE_ISA", request.param)
+    ce.clear_cache()
+    yield request.param
+    ce.clear_cache()

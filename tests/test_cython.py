@@ -11,23 +11,12 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from convengine_cython.backend import compiled_levels
+from convengine_cython.backend import chosen_level
 
 import convengine as ce
-from convengine.native import cpu
 from convengine.testing import bounds, oracle
 
-LEVELS = [level for level in cpu.levels() if level in compiled_levels()]
 BOUNDARIES = ["constant", "edge", "reflect", "symmetric", "wrap"]
-
-
-@pytest.fixture(params=LEVELS)
-def level(request, monkeypatch):
-    """Run a test at each level; the plan cache knows nothing of the environment."""
-    monkeypatch.setenv("CONVENGINE_ISA", request.param)
-    ce.clear_cache()
-    yield request.param
-    ce.clear_cache()
 
 
 def assert_proven(name, x, kernel, **keywords):
@@ -256,7 +245,7 @@ def test_a_filter_follows_the_workers_of_each_call(level, monkeypatch):
 
 
 def test_out_of_a_filter_must_be_a_writable_array():
-    module = import_module(f"convengine_cython.kernels_{LEVELS[0]}_f4")
+    module = import_module(f"convengine_cython.kernels_{chosen_level(None)}_f4")
     call = ce.plan("corr1d", np.zeros(9, np.float32), np.ones(3, np.float32), backend="cython")._call
     filter_ = call.prepared._prepare(0)
     assert isinstance(filter_, module.DirectFilter)

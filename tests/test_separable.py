@@ -2,24 +2,12 @@
 
 import numpy as np
 import pytest
-from convengine_cython.backend import compiled_levels
 
 import convengine as ce
 from convengine import filters
-from convengine.native import cpu
 from convengine.testing import Case, oracle, runner
 
-LEVELS = [level for level in cpu.levels() if level in compiled_levels()]
 BOUNDARIES = ["constant", "edge", "reflect", "symmetric", "wrap"]
-
-
-@pytest.fixture(params=LEVELS)
-def level(request, monkeypatch):
-    """Run a test at each level; the plan cache knows nothing of the environment."""
-    monkeypatch.setenv("CONVENGINE_ISA", request.param)
-    ce.clear_cache()
-    yield request.param
-    ce.clear_cache()
 
 
 def methods(x, kernel, workers=None, name="corr2d", **keywords):

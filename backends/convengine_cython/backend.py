@@ -171,9 +171,9 @@ class FilterPlan:
         if method.startswith("separable"):
             promised = Promise(int(method.split()[-1]), self.offer.error, self.offer.normwise)
             factors = factor(problem, kernel, promised)
-            return module.SeparableFilter(*shared, factors.columns, factors.rows)  # type: ignore[no-any-return]
+            return module.SeparableFilter(*shared, factors.columns, factors.rows)  # type: ignore[no-any-return]  # compiled
         if method == "box":
-            return module.BoxFilter(*shared)  # type: ignore[no-any-return]
+            return module.BoxFilter(*shared)  # type: ignore[no-any-return]  # a compiled class
         if (by_dots := dots.prepared(problem, layout, level)) is not None:
             return by_dots
         filter_ = module.DirectFilter(*shared)

@@ -39,6 +39,7 @@ class Reference:
     def of(cls, task: Task, x: Array, kernel: Array) -> "Reference":
         """Compute it, with one thread and without the engine."""
         wide, weights = x.astype(np.float64), kernel.astype(np.float64)
+        # The overloads know literal modes only, and a task holds one as a str.
         padded = np.pad(wide, task.pads, mode=task.boundary)  # type: ignore[call-overload]
         norm = float(np.linalg.norm(padded) * np.linalg.norm(weights))
         u = unit_roundoff("float64")

@@ -68,6 +68,7 @@ class Job:
 
     def padded(self) -> Array:
         """X with its border around it, for libraries that have only "valid"."""
+        # The overloads know literal modes only, and a task holds one as a str.
         return np.pad(self.x, self.task.pads, mode=self.task.boundary)  # type: ignore[call-overload, no-any-return]
 
 

@@ -19,7 +19,7 @@ class ONNXRuntime:
 
     def version(self) -> str:
         """Import it, and what makes its graphs."""
-        import onnx  # noqa: F401
+        import onnx  # noqa: F401  # that it lacks is said now
         import onnxruntime
 
         return f"onnxruntime {onnxruntime.__version__}"

@@ -1,6 +1,7 @@
 """SciPy and NumPy: scipy.ndimage, scipy.signal, numpy.correlate."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class NDImage:
 
     def version(self) -> str:
         """Import it."""
-        from scipy import ndimage  # noqa: F401
+        from scipy import ndimage  # noqa: F401  # loaded before the clock runs
 
         return _version()
 
@@ -41,10 +42,10 @@ class NDImage:
             return Route(name, lambda: Run(call, bound, lambda returned: out), rate)
 
         if task.kind == "signal":
-            call = lambda: ndimage.correlate1d(x, kernel, output=out, mode="constant")  # noqa: E731
+            call = partial(ndimage.correlate1d, x, kernel, output=out, mode="constant")
             return [route("correlate1d", call, direct(task), CORRELATE1D)]
         if task.kind == "image":
-            call = lambda: ndimage.correlate(x, kernel, output=out, mode="mirror")  # noqa: E731
+            call = partial(ndimage.correlate, x, kernel, output=out, mode="mirror")
             return [route("correlate", call, direct(task), CORRELATE)]
         rows, columns = task.factors()
         between = np.empty_like(out)
@@ -60,7 +61,7 @@ class NDImage:
         own = [gaussian_weights(width) for width in task.kernel_shape]
         routes = [route("correlate1d, twice", pair, direct(task, terms, (rows, columns)), rate)]
         if all(width % 2 for width in task.kernel_shape):
-            call = lambda: ndimage.gaussian_filter(x, sigma, output=out, mode="mirror", radius=radius)  # noqa: E731
+            call = partial(ndimage.gaussian_filter, x, sigma, output=out, mode="mirror", radius=radius)
             routes.append(route("gaussian_filter", call, direct(task, terms + 2, own), rate))
         return routes
 
@@ -70,7 +71,7 @@ class Signal:
 
     def version(self) -> str:
         """Import it."""
-        from scipy import signal  # noqa: F401
+        from scipy import signal  # noqa: F401  # loaded before the clock runs
 
         return _version()
 
