@@ -54,6 +54,19 @@ def test_every_width_around_the_vectors(level, dtype, side):
             assert_proven("corr2d", x, kernel, mode="same", boundary=BOUNDARIES[(width + height) % 5])
 
 
+@pytest.mark.parametrize("taps", [7, 8, 15, 16, 31, 32, 33, 47, 63, 64, 65, 96, 127, 128, 200])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_lines_of_many_taps(level, dtype, taps):
+    rng = np.random.default_rng(taps)
+    kernel = (rng.standard_normal(taps) * 9).astype(dtype)
+    for width in (taps, taps + 5, taps + 63, taps + 400):
+        x = (rng.standard_normal(width) * 99).astype(dtype)
+        whole = assert_proven("corr1d", x, kernel)
+        if width >= taps + 5:  # another place in the tiles changes no bit
+            assert ce.corr1d(x[3:], kernel, backend="cython").tobytes() == whole[3:].tobytes()
+        assert_proven("corr1d", x, kernel, mode="same", boundary=BOUNDARIES[taps % 5])
+
+
 @pytest.mark.parametrize("shape", [(1, 3), (3, 1), (2, 5), (5, 2), (7, 3), (3, 7), (1, 40), (40, 1), (6, 31)])
 def test_kernels_that_are_not_square(level, shape):
     rng = np.random.default_rng(1)
