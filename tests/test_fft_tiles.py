@@ -94,7 +94,8 @@ def test_every_length_of_a_signal(tiles: Force, log2: int, dtype: str) -> None:
     assert hold("conv1d", x, normal(9, dtype=dtype), mode="same", boundary="symmetric") < 0.1
 
 
-def test_long_kernels() -> None:
+def test_long_kernels(tiles: Force) -> None:
+    tiles(262144)
     x, kernel = normal(300_000, dtype="f4"), normal(100_000, dtype="f4")
     assert offer_of("corr1d", x, kernel).method == "fft tile 262144"
     y, width = fft("corr1d", x, kernel), len(kernel)

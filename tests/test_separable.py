@@ -39,7 +39,22 @@ def cross(height, width, dtype):
     return kernel.astype(dtype)
 
 
-WIDTHS = [(3, 3), (2, 9), (9, 2), (5, 5), (4, 7), (7, 9), (3, 11), (5, 15), (3, 17), (4, 33), (3, 70), (40, 3)]
+WIDTHS = [
+    (3, 3),
+    (2, 9),
+    (9, 2),
+    (5, 5),
+    (4, 7),
+    (7, 9),
+    (3, 11),
+    (4, 13),
+    (5, 15),
+    (3, 16),
+    (3, 17),
+    (4, 33),
+    (3, 70),
+    (40, 3),
+]
 
 
 @pytest.mark.parametrize("shape", WIDTHS, ids=str)

@@ -29,7 +29,7 @@ LEVELS = ("avx512", "avx2", "baseline", "arm64")
 # --isa avx512,avx2,baseline --threads 1 --peers none --json -. Too high for layers with few channels, strides, dilation
 # and conversions, by up to 2, for dot instructions by up to 4; too low for nothing known.
 RATES = {
-    "avx512": {"f4": 45e9, "f8": 23e9, "i4": 36e9, "i8": 17e9, "u1": 170e9, "i2": 85e9},
+    "avx512": {"f4": 45e9, "f8": 20e9, "i4": 36e9, "i8": 17e9, "u1": 170e9, "i2": 85e9},
     "avx2": {"f4": 28e9, "f8": 12e9, "i4": 28e9, "i8": 5e9, "i2": 52e9},
     "baseline": {"f4": 7e9, "f8": 3.6e9, "i4": 6e9, "i8": 2.6e9, "i2": 22e9},
     # not measured: the baseline's, of the same vector width; products of 16 bits take two instructions each
@@ -38,7 +38,7 @@ RATES = {
 # The same of separable filters, products down and across; an output costs PASS_PRODUCTS more, in loads, stores and the
 # strip between. Fitted to widths of 3 to 63, same image and machine; int32 with widening from int16.
 SEPARABLE_RATES = {
-    "avx512": {"f4": 38e9, "f8": 19e9, "i4": 25e9, "i8": 12e9},
+    "avx512": {"f4": 45e9, "f8": 22e9, "i4": 25e9, "i8": 12e9},
     "avx2": {"f4": 19e9, "f8": 10e9, "i4": 20e9, "i8": 5e9},
     "baseline": {"f4": 10e9, "f8": 5e9, "i4": 5e9, "i8": 2.5e9},
     "arm64": {"f4": 10e9, "f8": 5e9, "i4": 5e9, "i8": 2.5e9},  # not measured
@@ -48,6 +48,7 @@ PASS_PRODUCTS = 7
 BOX_RATES = {"i4": 11e9, "i8": 7e9}
 BOX_PRODUCTS = 8
 TWO_PASSES_SECONDS = 4e-6  # one call of a method of two passes on a few samples, same machine
+SERIAL_PRODUCTS = 600_000  # about as many does one thread alone: is_serial in cutting.pxi
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
 PARTS_BYTES = 32 << 20  # what sums of parts of a kernel's gradient may take together
 SAMPLE_SECONDS = 0.25e-9  # per sample in and out beyond the arithmetic: memory traffic of one worker, same machine
@@ -112,7 +113,7 @@ def _direct(problem: Problem, facts: KernelFacts, level: str) -> Offer:
     """The direct method's offer."""
     summed = element(problem.sum_dtype)
     products = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
-    threads = workers() if products > 1_000_000 else 1
+    threads = workers() if products > SERIAL_PRODUCTS else 1
     traffic = _samples(problem) * SAMPLE_SECONDS
     row = dots.promised(problem, facts, level)
     if row is not None:
@@ -129,7 +130,7 @@ def _direct(problem: Problem, facts: KernelFacts, level: str) -> Offer:
 def _two_passes(problem: Problem, products: int, rate: float) -> Offer:
     """The nameless, exact offer of a method that makes so many products of an output."""
     outputs = math.prod(problem.out_shape)
-    threads = workers() if outputs * products > 1_000_000 else 1
+    threads = workers() if outputs * products > SERIAL_PRODUCTS else 1
     work = max(outputs * (products + PASS_PRODUCTS) / rate, _samples(problem) * SAMPLE_SECONDS)
     return Offer("", TWO_PASSES_SECONDS + work / threads, threads * (1 << 20), 0.0)
 

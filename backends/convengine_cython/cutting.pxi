@@ -94,6 +94,10 @@ cdef void cut(Work* w, bint x_direct, int workers, Py_ssize_t images) noexcept n
     while images * w.groups * w.out_sizes[0] * pieces(w.out_sizes[1], w.band) < 4 * workers and workers > 1 \
             and w.band > least_band:
         w.band = halved(w.band, least_band)
+    while images * w.groups * w.out_sizes[0] * pieces(w.out_sizes[1], w.band) * pieces(w.out_row, w.chunk) \
+            < 4 * workers and workers > 1 and w.chunk > least_chunk:  # signals
+        w.chunk = halved(w.chunk, least_chunk)
+        w.edge_chunk = min(w.edge_chunk, w.chunk)
     w.band = max(least_band, w.band - w.band % least_band)  # whole tiles: a remainder is computed twice
     while True:
         measure_rows(w)

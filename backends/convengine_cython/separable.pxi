@@ -7,7 +7,7 @@
 
 cdef enum:
     UNEVEN = 0                 # rows of taps: any places,
-    SERIES = 1                 # a literal number of them, evenly spaced,
+    ADJACENT = 1               # a literal number of them, side by side,
     BY_LANES = 2               # many adjacent ones
     GROUPS = 4                 # vectors of taps that share loads
     MOST_LOADS = 12
@@ -105,23 +105,34 @@ cdef inline const T* share_lanes(const T* t, const T* taps, ce_vec* acc, Py_ssiz
     return taps
 
 
+cdef inline ce_vec adjacent(const T* t, ce_vec low, ce_vec high, const int lanes) noexcept nogil:
+    """The vector `lanes` beyond t: by a shift and by a load in turn, since each would wait for more of its own."""
+    if lanes == 0:
+        return low
+    if lanes % 2 == 0 and lanes < CE_LANES:
+        return ce_between(t, low, high, lanes)
+    return ce_load(t + lanes)
+
+
 cdef inline ce_vec across_tile(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, const int form,
                                const int width, const int wide, const bint stream) noexcept nogil:
     """Rows of taps over a strip: `wide` vectors of outputs. NaN is returned where one of them is not finite, else 0."""
     cdef ce_vec acc[MOST]
+    cdef ce_vec x[MOST + 1]
     cdef ce_vec found = ce_zero()
     cdef const T* taps = w.across
-    cdef Py_ssize_t step, left, b
+    cdef Py_ssize_t left, b
     cdef const T* row
     cdef int q, v, c
     for v in range(wide):
         acc[v] = ce_zero()
     for q in range(w.rank):
-        if form == SERIES:
-            step = places[1]
+        if form == ADJACENT:
+            for v in range(wide + 1):
+                x[v] = ce_load(t + v * CE_LANES)
             for c in range(width):
                 for v in range(wide):
-                    acc[v] = acc[v] + ce_load(t + c * step + v * CE_LANES) * taps[c]
+                    acc[v] = acc[v] + adjacent(t + v * CE_LANES, x[v], x[v + 1], c) * taps[c]
             taps = taps + width
         elif form == BY_LANES:
             row, left = t, w.widths[2]
@@ -210,22 +221,24 @@ cdef inline bint across_form(const Work* w, const T* t, const Py_ssize_t* places
 cdef bint across(const Work* w, const T* t, const Py_ssize_t* places, T bias, T* to, Py_ssize_t count) noexcept nogil:
     """The row of outputs over a row of a strip, by the loop that fits the taps; whether one is not finite."""
     cdef Py_ssize_t width = w.widths[2]
-    if w.stride[2] != 1:
+    if w.stride[2] != 1 or w.dilation[2] * w.inner != 1:
         return across_form(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
-    if width > CE_LANES and w.dilation[2] * w.inner == 1:
-        return across_form(w, t, places, bias, to, count, BY_LANES, 0, HANKEL_PART)
     if width > CE_LANES:
-        return across_form(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, BY_LANES, 0, HANKEL_PART)
     if width == 3:
-        return across_form(w, t, places, bias, to, count, SERIES, 3, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, ADJACENT, 3, ACROSS_VECTORS)
     if width == 5:
-        return across_form(w, t, places, bias, to, count, SERIES, 5, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, ADJACENT, 5, ACROSS_VECTORS)
     if width == 7:
-        return across_form(w, t, places, bias, to, count, SERIES, 7, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, ADJACENT, 7, ACROSS_VECTORS)
     if width == 9:
-        return across_form(w, t, places, bias, to, count, SERIES, 9, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, ADJACENT, 9, ACROSS_VECTORS)
     if width == 11:
-        return across_form(w, t, places, bias, to, count, SERIES, 11, ACROSS_VECTORS)
+        return across_form(w, t, places, bias, to, count, ADJACENT, 11, ACROSS_VECTORS)
+    if width == 13:
+        return across_form(w, t, places, bias, to, count, ADJACENT, 13, ACROSS_VECTORS)
+    if width == 15:
+        return across_form(w, t, places, bias, to, count, ADJACENT, 15, ACROSS_VECTORS)
     return across_form(w, t, places, bias, to, count, UNEVEN, 0, ACROSS_VECTORS)
 
 
@@ -236,7 +249,7 @@ cdef void put_right(const Work* w, const T* const* rows, Py_ssize_t first, T bia
     while j < count:
         j = max(min(j, count - CE_LANES), 0)
         tile_shared(rows, w.dilation[1], 1, w.span, w.columns, w.taps, w.widths[1], w.widths[2], bias, first + j,
-                    spare - first, 0, 1, 1)
+                    spare - first, 0, False, 1, 1)
         j += CE_LANES
     for i in range(count):
         if to[i] - to[i] != 0:

@@ -5,8 +5,8 @@
 # elements long. What an output adds up, and in which order, follows from the kernel alone.
 
 cdef enum:
-    STRIP_BYTES = 2048         # of one row of a strip, at least; less than twice as many at most
-    TALL = 4                   # rows of a strip
+    STRIP_BYTES = 4096         # of one row of a strip, at least; less than twice as many at most
+    TALL = 6                   # rows of a strip
     SPAN_BYTES = 262144       # of the rows that one strip row is made from: a quarter of the second-level cache
     STRIP_TAPS = 8388608       # multiply-adds of an item: some 0.2 ms at best
     MOST_BAND = 128
@@ -51,7 +51,7 @@ cdef void cut_strips(Work* w, int workers, Py_ssize_t images) noexcept nogil:
 cdef void lay_strips(Work* w) noexcept nogil:
     """Append the strips, and the places of the taps in them, to a worker's memory."""
     cdef Py_ssize_t reach = (w.widths[2] - 1) * w.dilation[2] * w.inner, rows = TALL if w.rank > 0 else 1
-    w.stretch = 2 * w.strip - 1 + reach // w.stride[2] + 1
+    w.stretch = 2 * w.strip - 1 + reach // w.stride[2] + 1 + CE_LANES  # a shift reads a vector ahead
     w.stretch = (w.stretch + CE_LANES - 1) // CE_LANES * CE_LANES
     w.room = max(w.rank, 1) * phases_of(w) * w.stretch
     w.strips = (w.memory + 63) // 64 * 64

@@ -38,7 +38,8 @@ cdef inline void tile_unrolled(const T* const* rows, Py_ssize_t step, const T* t
 
 cdef inline void tile_shared(const T* const* rows, Py_ssize_t step, Py_ssize_t planes, Py_ssize_t span,
                              const Py_ssize_t* columns, const T* taps, Py_ssize_t height, Py_ssize_t width, T bias,
-                             Py_ssize_t j, T* out, Py_ssize_t out_step, const int tall, const int wide) noexcept nogil:
+                             Py_ssize_t j, T* out, Py_ssize_t out_step, const bint stream, const int tall,
+                             const int wide) noexcept nogil:
     """The same for any kernel of at least `tall` - 1 rows: rows that only some outputs need stand before and after."""
     cdef ce_vec acc[MOST][MOST]
     cdef ce_vec x[MOST]
@@ -80,7 +81,10 @@ cdef inline void tile_shared(const T* const* rows, Py_ssize_t step, Py_ssize_t p
         taps = taps + height * width
     for r in range(tall):
         for v in range(wide):
-            ce_store(out + r * out_step + j + v * CE_LANES, acc[r][v])
+            if stream:
+                ce_stream(out + r * out_step + j + v * CE_LANES, acc[r][v])
+            else:
+                ce_store(out + r * out_step + j + v * CE_LANES, acc[r][v])
 
 
 cdef inline void add_hankel(const T* row, const T* taps, ce_vec* acc, const int among, const int part,
@@ -110,8 +114,8 @@ cdef inline void add_hankel(const T* row, const T* taps, ce_vec* acc, const int 
                         acc[part + i - t] = acc[part + i - t] + x * tap[t]
 
 
-cdef inline void tile_hankel(const T* row, const T* taps, Py_ssize_t width, T bias, T* out, const int part,
-                             const int parts) noexcept nogil:
+cdef inline void tile_hankel(const T* row, const T* taps, Py_ssize_t width, T bias, T* out, const bint stream,
+                             const int part, const int parts) noexcept nogil:
     """`parts` times `part` vectors of one output row, for many taps: HANKEL vectors of them at once, or two."""
     cdef ce_vec acc[MOST]
     cdef Py_ssize_t b = 0
@@ -129,7 +133,10 @@ cdef inline void tile_hankel(const T* row, const T* taps, Py_ssize_t width, T bi
             acc[v] = acc[v] + ce_load(row + b + v * CE_LANES) * taps[b]
         b += 1
     for v in range(part * parts):
-        ce_store(out + v * CE_LANES, acc[v])
+        if stream:
+            ce_stream(out + v * CE_LANES, acc[v])
+        else:
+            ce_store(out + v * CE_LANES, acc[v])
 
 
 cdef inline void tile_streams(const T* const* rows, Py_ssize_t step, Py_ssize_t planes, Py_ssize_t span,
@@ -194,18 +201,27 @@ cdef inline Py_ssize_t streamed_from(const Work* w, const T* out, Py_ssize_t out
 cdef inline void line_shared(const Work* w, const T* const* rows, Py_ssize_t step, const T* taps, T bias, T* out,
                              Py_ssize_t out_step, Py_ssize_t count, const int tall, const int wide) noexcept nogil:
     """`tall` output rows of `count` samples."""
-    cdef Py_ssize_t j = 0, planes = w.planes * w.widths[0]
+    cdef Py_ssize_t j = 0, planes = w.planes * w.widths[0], aligned = streamed_from(w, out, 0)  # of one row
+    if tall == 1 and aligned >= 0 and count >= 2 * wide * CE_LANES:
+        if aligned > 0:
+            tile_shared(rows, step, planes, w.span, w.columns, taps, w.widths[1], w.widths[2], bias, 0, out, out_step,
+                        False, tall, wide)
+            j = aligned
+        while j + wide * CE_LANES <= count:
+            tile_shared(rows, step, planes, w.span, w.columns, taps, w.widths[1], w.widths[2], bias, j, out, out_step,
+                        True, tall, wide)
+            j += wide * CE_LANES
     if count >= wide * CE_LANES:
         while j < count:
             j = min(j, count - wide * CE_LANES)
             tile_shared(rows, step, planes, w.span, w.columns, taps, w.widths[1], w.widths[2], bias, j, out, out_step,
-                        tall, wide)
+                        False, tall, wide)
             j += wide * CE_LANES
     else:
         while j < count:
             j = max(min(j, count - CE_LANES), 0)
             tile_shared(rows, step, planes, w.span, w.columns, taps, w.widths[1], w.widths[2], bias, j, out, out_step,
-                        tall, 1)
+                        False, tall, 1)
             j += CE_LANES
 
 
@@ -267,13 +283,20 @@ cdef void line_pair(const Work* w, const T* const* rows, const T* taps, T bias, 
 
 cdef void line_hankel(const Work* w, const T* const* rows, const T* taps, T bias, T* out, Py_ssize_t out_step,
                       Py_ssize_t count) noexcept nogil:
-    cdef Py_ssize_t j = 0
-    while j + HANKEL_PART * HANKEL_PARTS * CE_LANES <= count:
-        tile_hankel(rows[0] + j, taps, w.widths[2], bias, out + j, HANKEL_PART, HANKEL_PARTS)
+    cdef Py_ssize_t j = 0, aligned = streamed_from(w, out, 0), last = count - HANKEL_PART * HANKEL_PARTS * CE_LANES
+    if aligned >= 0 and last >= 0:
+        if aligned > 0:
+            tile_hankel(rows[0], taps, w.widths[2], bias, out, False, 1, 1)
+            j = aligned
+        while j <= last:
+            tile_hankel(rows[0] + j, taps, w.widths[2], bias, out + j, True, HANKEL_PART, HANKEL_PARTS)
+            j += HANKEL_PART * HANKEL_PARTS * CE_LANES
+    while j <= last:
+        tile_hankel(rows[0] + j, taps, w.widths[2], bias, out + j, False, HANKEL_PART, HANKEL_PARTS)
         j += HANKEL_PART * HANKEL_PARTS * CE_LANES
     while j < count:
         j = max(min(j, count - CE_LANES), 0)
-        tile_hankel(rows[0] + j, taps, w.widths[2], bias, out + j, 1, 1)
+        tile_hankel(rows[0] + j, taps, w.widths[2], bias, out + j, False, 1, 1)
         j += CE_LANES
 
 

@@ -28,8 +28,8 @@ METHOD = "fft tile "
 LEVELS = ("avx512", "avx2", "baseline", "arm64")
 
 # Measured on 2 cores of AMD Zen 4, 2026-11, one worker: the least CPU time of whole calls on 24 tiles of each length in
-# RADICES, kernels a fifth as wide, other programs beside. The model below is off by up to 1.3 there, and knows nothing
-# of a memory that others use too.
+# RADICES, kernels a fifth as wide, other programs beside; the model below is off by up to 1.3 there. FAR from the least
+# time of images of 1024 and 4096 squared, one and two workers.
 RATES = {  # 5 N log2 N a second, forward and back, as far as the second-level cache goes
     "avx512": {"f4": 80e9, "f8": 40e9},
     "avx2": {"f4": 62e9, "f8": 32e9},
@@ -39,6 +39,7 @@ RATES = {  # 5 N log2 N a second, forward and back, as far as the second-level c
 CACHE = 800e3  # bytes: planes, spectrum and roots beyond these
 STREAM = 0.12e-9  # cost so many seconds each
 TOUCH = 0.03e-9  # per byte of samples and outputs
+NEAR, FAR = 1 << 20, 0.04e-9  # bytes of x and out, and seconds per byte beyond these, however many workers share them
 ROW = 8e-9  # per row of each tile
 PAIR = 0.3e-6
 CALL = 5e-6
@@ -90,7 +91,8 @@ def seconds(problem: Problem, tiling: Tiling, level: str, images: int, threads: 
     pair = PAIR + 10 * size * math.log2(size) / RATES[level][compute_dtype(problem).str[1:]]
     pair += 2 * ROW * shape_of(tiling.tile)[0] + STREAM * max(held - CACHE, 0)
     pair += TOUCH * 2 * (size + math.prod(tiling.outputs)) * item
-    return CALL + -(-images * pairs // threads) * pair
+    moved = images * (math.prod(problem.spatial) + math.prod(tiling.outputs) * math.prod(tiling.counts)) * item
+    return CALL + -(-images * pairs // threads) * pair + FAR * max(moved - NEAR, 0)
 
 
 def memory(problem: Problem, tiling: Tiling, threads: int) -> int:
@@ -116,8 +118,8 @@ def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
         able = [tiling for tiling in able if limit(problem, facts, tiling) >= least]
     if not able:
         return []
-    # For one image and one worker: a batch and more workers must give the bits of each image alone.
-    best = min(able, key=lambda tiling: (seconds(problem, tiling, level, 1, 1), tiling.tile))
+    # Always for one image and two workers: a batch and more workers must give the bits of each image alone.
+    best = min(able, key=lambda tiling: (seconds(problem, tiling, level, 1, 2), tiling.tile))
     threads = workers()
     return [
         Offer(

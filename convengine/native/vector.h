@@ -52,6 +52,25 @@ CE_INLINE ce_vec ce_load_once(const CE_T *from)
     return value;
 }
 
+/* The vector `lanes` elements beyond `from`, less than CE_LANES, of elements of 4 or 8 bytes. The two vectors at `from`
+ * are given: where one instruction shifts them, it spares a load that would split a line of the cache. */
+CE_INLINE ce_vec ce_between(const CE_T *from, ce_vec low, ce_vec high, int lanes)
+{
+#if CE_VECTOR_BYTES == 64 && !defined(__clang__)
+    typedef int32_t words __attribute__((vector_size(64)));
+    typedef int64_t longs __attribute__((vector_size(64)));
+    (void)from;
+    if (sizeof(CE_T) == 8)
+        return (ce_vec)__builtin_shuffle((longs)low, (longs)high, (longs){0, 1, 2, 3, 4, 5, 6, 7} + lanes);
+    return (ce_vec)__builtin_shuffle((words)low, (words)high,
+                                     (words){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + lanes);
+#else
+    (void)low;
+    (void)high;
+    return ce_load(from + lanes);
+#endif
+}
+
 CE_INLINE void ce_store(CE_T *to, ce_vec value) { *(ce_memory *)to = value; }
 
 /* Stores past the caches, to an address aligned as the vector: for results that no cache would hold. Ordered against

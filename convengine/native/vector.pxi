@@ -19,6 +19,7 @@ cdef extern from "vector.h" nogil:
     const int CE_LANES
     ce_vec ce_load(const T*)
     ce_vec ce_load_once(const T*)
+    ce_vec ce_between(const T*, ce_vec, ce_vec, int)
     const T* ce_forget(const T*)
     void ce_store(T*, ce_vec)
     void ce_stream(T*, ce_vec)
