@@ -73,7 +73,7 @@ KERNEL_FLAGS = (
     else [
         "--param=max-completely-peeled-insns=40000",
         "--param=max-completely-peel-times=200",
-        "--param=max-peel-branches=100",
+        "--param=max-peel-branches=1000",
     ]
 )
 SANITIZE = [
