@@ -52,7 +52,7 @@ class TestLevels:
 @pytest.mark.parametrize("level", ["avx2", "avx512"])
 @pytest.mark.parametrize("side", [3, 5, 7, 9])
 def test_square_tiles_unroll_whole(level, side):
-    """A tile that a compiler leaves a loop keeps its sums in memory: a tenth to a third slower, and nothing else fails."""
+    """A tile that a compiler leaves a loop keeps its sums in memory: a tenth to a third slower, yet right."""
     text = disassembly(f"convengine_cython.kernels_{level}_f4")
     body = re.search(rf"^[0-9a-f]+ <\w*line_{side}>:$(.*?)^$", text, flags=re.MULTILINE | re.DOTALL)[1]
     sums = 16 if level == "avx512" else 9  # at least, of a tile
