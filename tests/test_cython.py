@@ -72,12 +72,11 @@ def test_long_signals_go_past_the_caches(level, taps):
     """Results of 16 MB and more are stored otherwise: aligned or not, whichever tile, the same bits."""
     rng = np.random.default_rng(taps)
     x, kernel = rng.standard_normal(4_300_007).astype(np.float32), rng.standard_normal(taps).astype(np.float32)
-    y = ce.corr1d(x, kernel, backend="cython")
-    for first in (0, 2_000_003, y.size - 3000):
-        few = ce.corr1d(x[first : first + 3000 + taps - 1], kernel, backend="cython")
-        np.testing.assert_array_equal(y[first : first + 3000], few)
-    wanted = np.correlate(x.astype(np.float64), kernel.astype(np.float64))
-    assert np.abs(y - wanted).max() <= 1e-6 * taps * np.abs(x).max() * np.abs(kernel).max()
+    y, step = ce.corr1d(x, kernel, backend="cython"), 500_000
+    # Pieces are stored plainly; test_lines_of_many_taps holds such to the oracle.
+    for first in range(0, y.size, step):
+        piece = ce.corr1d(x[first : first + step + taps - 1], kernel, backend="cython")
+        np.testing.assert_array_equal(y[first : first + step], piece)
     room = np.zeros(y.nbytes + 64, np.uint8)
     for offset in (4, 20):
         out = np.frombuffer(room, np.float32, y.size, offset)
