@@ -27,7 +27,8 @@ LEVELS = ("avx512", "avx2", "baseline", "arm64")
 # one 1024 x 1024 image, 7 x 7 taps, one worker, on 2 cores of AMD Zen 4, 2026-11: "products" over "median" of
 # convengine bench --sizes 1024 --widths 7 --dtypes float32,float64,int8,int64 --methods cython/direct
 # --isa avx512,avx2,baseline --threads 1 --peers none --json -. Too high for layers with few channels, strides, dilation
-# and conversions, by up to 2, for dot instructions by up to 4; too low for nothing known. float64 of AVX-512: 5 to 11 taps a side, two workers.
+# and conversions, by up to 2, for dot instructions by up to 4; too low for nothing known. float64 of AVX-512 by
+# widths of 5 to 11 and two workers.
 RATES = {
     "avx512": {"f4": 45e9, "f8": 20e9, "i4": 36e9, "i8": 17e9, "u1": 170e9, "i2": 85e9},
     "avx2": {"f4": 28e9, "f8": 12e9, "i4": 28e9, "i8": 5e9, "i2": 52e9},

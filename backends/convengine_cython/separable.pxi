@@ -302,6 +302,11 @@ cdef void item_separable(Work* w, char* out, Py_ssize_t height, Py_ssize_t count
                 separable_rows(w, rows + phase + t * d, out + (phase + t * d) * w.out_axis[1], d * w.out_axis[1],
                                count, buffer, strip, places, TALL)
                 t += TALL
+            elif n >= LOW and w.widths[1] >= LOW - 1 and w.stride[1] == 1:
+                t = min(t, n - LOW)
+                separable_rows(w, rows + phase + t * d, out + (phase + t * d) * w.out_axis[1], d * w.out_axis[1],
+                               count, buffer, strip, places, LOW)
+                t += LOW
             else:
                 separable_rows(w, rows + (phase + t * d) * w.stride[1], out + (phase + t * d) * w.out_axis[1], 0,
                                count, buffer, strip, places, 1)

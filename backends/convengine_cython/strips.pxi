@@ -6,7 +6,8 @@
 
 cdef enum:
     STRIP_BYTES = 4096         # of one row of a strip, at least; less than twice as many at most
-    TALL = 6                   # rows of a strip
+    TALL = 6                   # rows of a strip,
+    LOW = 4                    # and of kernels that have no TALL - 1 rows
     SPAN_BYTES = 262144       # of the rows that one strip row is made from: a quarter of the second-level cache
     STRIP_TAPS = 8388608       # multiply-adds of an item: some 0.2 ms at best
     MOST_BAND = 128
