@@ -1,4 +1,4 @@
-"""What tests of the compiled kernels share, and what pytest must leave alone."""
+"""The fixtures that test files share, and what pytest must leave alone."""
 
 import pytest
 from convengine_cython.backend import compiled_levels
@@ -20,3 +20,13 @@ def level(request, monkeypatch):
     ce.clear_cache()
     yield request.param
     ce.clear_cache()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder that holds a few pictures."""
+    from command_line import save_pictures  # only the tests of the command line need its libraries
+
+    monkeypatch.chdir(tmp_path)
+    save_pictures()
+    return tmp_path

@@ -31,7 +31,7 @@ from convengine.bench.timing import measure
 from convengine.native import cpu, limits
 
 pytest.importorskip("click", reason="the command line needs pip install 'convengine[cli]'")
-from test_cli import RUNNER, application, done, leftovers, refused
+from command_line import RUNNER, application, done, leftovers, refused
 
 SMALL = Task("image", (24, 17), (3, 3), "float32")
 TASKS = [

@@ -1,6 +1,5 @@
 """`convengine fit`: the kernels that it learns from files, what it prints and writes, and how it fails."""
 
-import inspect
 import json
 import subprocess
 import sys
@@ -13,43 +12,22 @@ from numpy.testing import assert_array_equal
 import convengine as ce
 
 pytest.importorskip("click", reason="the command line needs pip install 'convengine[cli]'")
-from click.testing import CliRunner
+from command_line import COLOUR, GREY, RUNNER, application, done, refused
 from PIL import Image
 from tifffile import imwrite
 
-from convengine.cli.application import application
-
-RUNNER = CliRunner(**({"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}))
-GREY = np.random.default_rng(7).integers(0, 256, (24, 31), np.uint8)
-COLOUR = np.random.default_rng(8).integers(0, 256, (24, 31, 3), np.uint8)
 KERNEL = np.array([[1.0, -2, 5], [0, 4, -1]])
 
 
 def fitted(*arguments):
     """Run `convengine fit`, which must succeed; return what it printed."""
-    result = RUNNER.invoke(application, ["fit", *map(str, arguments)])
-    assert (result.exit_code, result.stderr) == (0, ""), result.output
-    return result.stdout
-
-
-def refused(*arguments):
-    """Run `convengine fit`, which must end in one line of an error; return its text."""
-    result = RUNNER.invoke(application, ["fit", *map(str, arguments)])
-    start, line = "convengine: error: ", result.stderr
-    assert (result.exit_code, result.stdout, line.count("\n")) == (2, "", 1), result.output
-    assert line.startswith(start)
-    assert "unexpected" not in line
-    return line.removeprefix(start).strip()
+    return done("fit", *arguments)
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """A working folder that holds a few pictures."""
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(GREY).save("grey.png")
-    Image.fromarray(COLOUR).save("colour.png")
+def edges(here):
+    """What one of the pictures becomes."""
     imwrite("edges.tif", ce.corr2d(GREY, [[1, -1]]).astype(np.float32))
-    return tmp_path
 
 
 def test_the_books_kernel_is_found_between_two_pictures():
@@ -153,7 +131,7 @@ def test_what_the_picture_does_not_determine_is_told():
 def test_errors_are_one_line(arguments, words):
     imwrite("pages.tif", np.zeros((2, 9, 9), np.float32), photometric="minisblack")
     np.save("nan.npy", np.full((3, 3), np.nan))
-    assert words in refused(*arguments.split())
+    assert words in refused("fit", *arguments.split())
     assert not list(Path().glob("k.*"))
 
 
@@ -165,7 +143,7 @@ def test_a_kernel_is_saved_whole_or_not_at_all(here, monkeypatch):
 
     monkeypatch.setattr("convengine.cli.fit.write_npy", full)
     assert "k.npy: cannot be written: No space left" in refused(
-        "grey.png", "edges.tif", "--kernel-size", "1x2", "--save", "k.npy"
+        "fit", "grey.png", "edges.tif", "--kernel-size", "1x2", "--save", "k.npy"
     )
     assert_array_equal(np.load("k.npy"), KERNEL)
     assert not [path for path in here.iterdir() if path.suffix == ".tmp"]

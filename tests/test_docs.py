@@ -104,7 +104,7 @@ def test_a_benchmark_on_a_page_is_one_that_would_run(
     assert started[0].turns > 0
 
 
-# test_cli runs the demonstration
+# test_cli_demo runs the demonstration
 @pytest.mark.parametrize("line", sorted(set(command_lines()) - {"convengine demo"} - BENCHMARKS))
 def test_a_command_line_on_a_page_runs(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
