@@ -1,83 +1,120 @@
-"""Single filters: planning, preparing and calling timed apart, by backend."""
+"""Single filters on the host, by library: images, Gaussians, signals, volumes; outputs preallocated, "same" size."""
 
-import statistics
+import functools
 
 import numpy as np
 
 import convengine as ce
-from convengine.native import pool
 
-BACKENDS = ["cython", "fft", "scipy"]
+from .subjects import LIBRARIES, OURS, THREADS, call, confine, refuse
 
 
-class Call2D:
-    """One warm call on a square float image, output preallocated, two workers."""
+class Images:
+    """A warm call on a square image with a kernel of no structure, "reflect" border."""
 
-    params = (BACKENDS, [256, 1024], [3, 7, 11, 31], ["float32", "float64"])
-    param_names = ("backend", "n", "k", "dtype")
+    version = "1"
+    params = (LIBRARIES, [64, 256, 1024, 4096], [3, 5, 7, 11, 15, 31, 63, 127], ["float32", "float64", "uint8"], THREADS)
+    param_names = ("backend", "n", "k", "dtype", "threads")
 
-    def setup(self, backend, n, k, dtype):
+    def setup(self, backend, n, k, dtype, threads):
+        self.call = call(backend, "image", (n, n), (k, k), dtype, threads)
+
+    def time_call(self, backend, n, k, dtype, threads):
+        self.call()
+
+
+class Gaussians:
+    """The same with a Gaussian, given to convengine as a plain array, to the others as its factors."""
+
+    version = "1"
+    params = (LIBRARIES, [1024, 4096], [3, 7, 15, 31, 63], THREADS)
+    param_names = ("backend", "n", "k", "threads")
+
+    def setup(self, backend, n, k, threads):
+        self.call = call(backend, "gaussian", (n, n), (k, k), "float32", threads)
+
+    def time_call(self, backend, n, k, threads):
+        self.call()
+
+
+class Signals:
+    """A warm call on a long signal, zeros beyond its ends."""
+
+    version = "1"
+    params = (LIBRARIES, [10**4, 10**6], [15, 63, 255, 1023, 4095], ["float32", "float64"], THREADS)
+    param_names = ("backend", "n", "k", "dtype", "threads")
+
+    def setup(self, backend, n, k, dtype, threads):
+        self.call = call(backend, "signal", (n,), (k,), dtype, threads)
+
+    def time_call(self, backend, n, k, dtype, threads):
+        self.call()
+
+
+@functools.cache
+def _volume(backend, n, k, threads):
+    """A prepared filter of a cube, with the cube and room for the result."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, n, n)).astype(np.float32)
+    kernel = rng.standard_normal((k, k, k)).astype(np.float32)
+    how = {"mode": "same", "boundary": "reflect", "workers": confine(threads)}
+    _, _, name = backend.partition("/")
+    try:
+        planned = ce.plan("corr3d", x, kernel, backend=name or None, **how)
+    except ce.NoBackend as refusal:
+        refuse(str(refusal))
+    out = np.zeros_like(x)
+    planned(x, out=out)
+    return planned, x, out
+
+
+class Volumes:
+    """A warm call on a cube, float32, "reflect" border."""
+
+    version = "1"
+    params = (["convengine", "convengine/cython", "convengine/fft", "convengine/scipy"], [32, 128], [3, 5, 9], THREADS)
+    param_names = ("backend", "n", "k", "threads")
+
+    def setup(self, backend, n, k, threads):
+        self.filter, self.x, self.out = _volume(backend, n, k, threads)
+
+    def time_call(self, backend, n, k, threads):
+        self.filter(self.x, out=self.out)
+
+
+class Stages:
+    """A 512 x 512 image: choosing the backend, preparing the kernel, the call, each by itself; and all at once, new."""
+
+    version = "1"
+    params = (OURS, [3, 31])
+    param_names = ("backend", "k")
+
+    def setup(self, backend, k):
         rng = np.random.default_rng(0)
-        self.x = rng.standard_normal((n, n)).astype(dtype)
+        self.x = rng.standard_normal((512, 512)).astype(np.float32)
+        self.kernel = rng.standard_normal((k, k)).astype(np.float32)
         self.out = np.zeros_like(self.x)
-        kernel = rng.standard_normal((k, k)).astype(dtype)
+        _, _, name = backend.partition("/")
+        if "/" in name:
+            refuse("a method of a backend is timed above")
+        self.how = {"mode": "same", "boundary": "reflect", "backend": name or None}
         try:
-            self.filter = ce.plan("corr2d", self.x, kernel, mode="same", boundary="reflect", backend=backend, workers=2)
+            self.planned = ce.plan("corr2d", self.x, self.kernel, **self.how)
         except ce.NoBackend as refusal:
-            raise NotImplementedError from refusal  # asv shows n/a
-        self.filter(self.x, out=self.out)
+            refuse(str(refusal))
+        self.planned(self.x, out=self.out)
 
-    def time_call(self, backend, n, k, dtype):
-        self.filter(self.x, out=self.out)
-
-
-class SmallCall:
-    """A call that came before, through the public function: what it costs beside the sums."""
-
-    params = ([8, 16, 32, 64, 128, 256], [True, False])
-    param_names = ("n", "out")
-
-    def setup(self, n, out):
-        rng = np.random.default_rng(0)
-        self.x = rng.standard_normal((n, n)).astype(np.float32)
-        self.kernel = rng.standard_normal((3, 3)).astype(np.float32)
-        self.out = np.zeros_like(self.x) if out else None
-        for _ in range(3):
-            self.time_call(n, out)
-
-    def time_call(self, n, out):
-        ce.corr2d(self.x, self.kernel, mode="same", boundary="reflect", out=self.out)
-
-
-class Region:
-    """What a parallel region of two workers costs beside its work; 0 and 1 ms after the one before."""
-
-    params = ([0.0, 1e-3], [False, True])
-    param_names = ("pause", "until the helper works")
-    unit = "seconds"
-
-    def track_overhead(self, pause, together):
-        return statistics.median(pool.overhead(2, pause_seconds=pause, together=together, regions=500))
-
-
-class Plan2D:
-    """A new problem: reading the arguments, asking every backend, choosing; and preparing the kernel."""
-
-    params = ([3, 31],)
-    param_names = ("k",)
-
-    def setup(self, k):
-        self.x = np.zeros((512, 512), np.float32)
-        self.kernel = np.ones((k, k), np.float32)
-        ce.corr2d(self.x, self.kernel)
-
-    def time_plan(self, k):
+    def time_choose(self, backend, k):
         ce.clear_cache()
-        ce.explain(self.x, self.kernel)
+        ce.explain(self.x, self.kernel, **self.how)
 
+    def time_choose_and_prepare(self, backend, k):
+        ce.clear_cache()
+        ce.plan("corr2d", self.x, self.kernel, **self.how)
 
-class Import:
-    """What `import convengine` costs beyond NumPy."""
+    def time_call(self, backend, k):
+        self.planned(self.x, out=self.out)
 
-    def timeraw_import(self):
-        return "import convengine"
+    def time_new_call(self, backend, k):
+        ce.clear_cache()
+        ce.corr2d(self.x, self.kernel, out=self.out, **self.how)

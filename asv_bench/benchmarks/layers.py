@@ -1,10 +1,14 @@
-"""Layers of convolutional networks, forward and backward, and the training of a small one, by backend."""
+"""Layers of convolutional networks, forward and backward, and the training of a small one, by library."""
+
+import functools
 
 import numpy as np
 
 import convengine as ce
 
-BACKENDS = ["cython", "fft", "torch"]
+from .subjects import THREADS, confine, refuse
+
+LIBRARIES = ["convengine", "convengine/cython", "convengine/fft", "convengine/torch", "torch"]
 LAYERS = {  # (N, C_in, size), (C_out, k), stride: layers of ResNet-50, He et al. 2015
     "first": ((8, 3, 224), (64, 7), 2),
     "early": ((8, 64, 56), (64, 3), 1),
@@ -14,68 +18,96 @@ LAYERS = {  # (N, C_in, size), (C_out, k), stride: layers of ResNet-50, He et al
 }
 
 
-class Layer:
-    """One call of a layer or of a gradient, float32, two workers."""
+@functools.cache
+def _ours(backend, layer, threads):
+    """A layer's forward pass, and its gradients by x and by the kernel."""
+    (n, channels, size), (outputs, k), stride = LAYERS[layer]
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, channels, size, size)).astype(np.float32)
+    kernel = rng.standard_normal((outputs, channels, k, k)).astype(np.float32)
+    how = {"padding": k // 2, "stride": stride, "workers": confine(threads)}
+    how |= {"backend": backend.partition("/")[2] or None}
+    dy = ce.corr2d(x, kernel, **how)
+    return {
+        "forward": lambda: ce.corr2d(x, kernel, **how),
+        "grad_input": lambda: ce.corr2d_grad_input(dy, kernel, x.shape, **how),
+        "grad_kernel": lambda: ce.corr2d_grad_kernel(x, dy, kernel.shape, **how),
+    }
 
-    params = (BACKENDS, list(LAYERS))
-    param_names = ("backend", "layer")
 
-    def setup(self, backend, layer):
-        (n, channels, size), (outputs, k), stride = LAYERS[layer]
-        rng = np.random.default_rng(0)
-        self.x = rng.standard_normal((n, channels, size, size)).astype(np.float32)
-        self.kernel = rng.standard_normal((outputs, channels, k, k)).astype(np.float32)
-        self.how = {"padding": k // 2, "stride": stride, "backend": backend, "workers": 2}
+@functools.cache
+def _theirs(layer, threads):
+    """The same by PyTorch alone."""
+    count = confine(threads)
+    try:
+        import torch
+    except ImportError:
+        refuse("pip install torch")
+    torch.set_num_threads(count)
+    (n, channels, size), (outputs, k), stride = LAYERS[layer]
+    x, kernel = torch.randn(n, channels, size, size), torch.randn(outputs, channels, k, k)
+    how = {"padding": k // 2, "stride": stride}
+    dy = torch.nn.functional.conv2d(x, kernel, **how)
+    return {
+        "forward": lambda: torch.nn.functional.conv2d(x, kernel, **how),
+        "grad_input": lambda: torch.nn.grad.conv2d_input(x.shape, kernel, dy, **how),
+        "grad_kernel": lambda: torch.nn.grad.conv2d_weight(x, kernel.shape, dy, **how),
+    }
+
+
+class Layers:
+    """One call of a layer, or of one of its gradients, float32."""
+
+    version = "1"
+    params = (LIBRARIES, list(LAYERS), ["forward", "grad_input", "grad_kernel"], THREADS)
+    param_names = ("backend", "layer", "operation", "threads")
+
+    def setup(self, backend, layer, operation, threads):
         try:
-            self.dy = ce.corr2d(self.x, self.kernel, **self.how)
+            ways = _theirs(layer, threads) if backend == "torch" else _ours(backend, layer, threads)
+            self.call = ways[operation]
+            self.call()
         except ce.NoBackend as refusal:
-            raise NotImplementedError from refusal  # asv shows n/a
+            refuse(str(refusal))
 
-    def time_forward(self, backend, layer):
-        ce.corr2d(self.x, self.kernel, **self.how)
+    def time_call(self, backend, layer, operation, threads):
+        self.call()
 
 
-class Gradient(Layer):
-    """The gradients of the same layers."""
+@functools.cache
+def _filter(n, k):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((n, n)).astype(np.float32), rng.standard_normal((k, k)).astype(np.float32)
 
-    def setup(self, backend, layer):
-        super().setup(backend, layer)
+
+class FilterGradients:
+    """The gradients of one filter on a square image, float32, "reflect" border."""
+
+    version = "1"
+    params = (["convengine", "convengine/cython", "convengine/fft"], [256, 1024], [3, 7, 31], THREADS)
+    param_names = ("backend", "n", "k", "threads")
+
+    def setup(self, backend, n, k, threads):
+        self.x, self.kernel = _filter(n, k)
+        name = backend.partition("/")[2] or None
+        self.how = {"mode": "same", "boundary": "reflect", "backend": name, "workers": confine(threads)}
         try:
-            self.time_grad_input(backend, layer)
-            self.time_grad_kernel(backend, layer)
+            self.time_grad_input(backend, n, k, threads)
+            self.time_grad_kernel(backend, n, k, threads)
         except ce.NoBackend as refusal:
-            raise NotImplementedError from refusal  # asv shows n/a
+            refuse(str(refusal))
 
-    time_forward = None  # timed above
-
-    def time_grad_input(self, backend, layer):
-        ce.corr2d_grad_input(self.dy, self.kernel, self.x.shape, **self.how)
-
-    def time_grad_kernel(self, backend, layer):
-        ce.corr2d_grad_kernel(self.x, self.dy, self.kernel.shape, **self.how)
-
-
-class FilterGradient:
-    """The gradients of one filter on a square float32 image, "reflect" border, two workers."""
-
-    params = (["cython", "fft"], [256, 1024], [3, 7, 31])
-    param_names = ("backend", "n", "k")
-
-    def setup(self, backend, n, k):
-        rng = np.random.default_rng(0)
-        self.x = rng.standard_normal((n, n)).astype(np.float32)
-        self.kernel = rng.standard_normal((k, k)).astype(np.float32)
-        self.how = {"mode": "same", "boundary": "reflect", "backend": backend, "workers": 2}
-
-    def time_grad_input(self, backend, n, k):
+    def time_grad_input(self, backend, n, k, threads):
         ce.corr2d_grad_input(self.x, self.kernel, self.x.shape, **self.how)
 
-    def time_grad_kernel(self, backend, n, k):
+    def time_grad_kernel(self, backend, n, k, threads):
         ce.corr2d_grad_kernel(self.x, self.x, self.kernel.shape, **self.how)
 
 
 class Training:
     """One step of a small network on 64 pictures of 8 by 8, as in the tutorial."""
+
+    version = "1"
 
     def setup(self):
         rng = np.random.default_rng(0)

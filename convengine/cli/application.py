@@ -14,6 +14,7 @@ from convengine._version import __version__
 from convengine.cli.bench import bench
 from convengine.cli.check import check
 from convengine.cli.demo import demo
+from convengine.cli.doctor import doctor
 from convengine.cli.explain import backends, explain
 from convengine.cli.filter import filter_
 from convengine.cli.fit import fit
@@ -135,5 +136,5 @@ def _show_choices(context: click.Context) -> None:
         logger.removeHandler(handler)
 
 
-for command in (demo, filter_, fit, backends, explain, check, kernels, bench):
+for command in (demo, filter_, fit, backends, explain, check, doctor, kernels, bench):
     application.add_command(command)

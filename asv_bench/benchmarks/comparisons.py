@@ -1,0 +1,92 @@
+"""Ours against theirs, the machine and the proof. Lower is better: what goes up is a regression."""
+
+import os
+import statistics
+
+import convengine as ce
+from convengine.bench.contestants import our_contestants, peer_contestants
+from convengine.bench.peers import PEERS
+from convengine.bench.rounds import Arena, Settings
+from convengine.bench.tasks import Task
+from convengine.testing import covering_cases
+
+from .subjects import FILTERING, refuse
+
+ROUNDS, SECONDS = 5, 0.05
+# name: kind, shape, kernel's shape, dtype
+PROBLEMS = {
+    "image 256, 3x3": ("image", (256, 256), (3, 3), "float32"),
+    "image 1024, 3x3": ("image", (1024, 1024), (3, 3), "float32"),
+    "image 1024, 7x7": ("image", (1024, 1024), (7, 7), "float32"),
+    "image 1024, 31x31": ("image", (1024, 1024), (31, 31), "float32"),
+    "image 4096, 5x5": ("image", (4096, 4096), (5, 5), "float32"),
+    "float64 image 1024, 7x7": ("image", (1024, 1024), (7, 7), "float64"),
+    "uint8 image 1024, 7x7": ("image", (1024, 1024), (7, 7), "uint8"),
+    "Gaussian 1024, 15x15": ("gaussian", (1024, 1024), (15, 15), "float32"),
+    "signal 1e6, 63 taps": ("signal", (10**6,), (63,), "float32"),
+    "signal 1e6, 4095 taps": ("signal", (10**6,), (4095,), "float32"),
+}
+
+
+def _compared(problem, peers):
+    """Everybody in turn, each in a process of its own, results checked, as `convengine bench` does it."""
+    contestants = [*our_contestants(["auto"], []), *peer_contestants(peers)]
+    with Arena(Settings(threads=os.cpu_count() or 1, rounds=ROUNDS, patience=0.5)) as arena:
+        comparison = arena.compare("asv", Task(*PROBLEMS[problem]), contestants, SECONDS, lambda step: None)
+    (ours,) = comparison.ours
+    if not ours.ok:
+        raise AssertionError(ours.reason)
+    return comparison, ours
+
+
+class Ratio:
+    """Our time over a library's, all threads: 0.5 is twice as fast."""
+
+    version = "1"
+    params = (FILTERING, list(PROBLEMS))
+    param_names = ("library", "problem")
+    unit = "ours / theirs"
+    timeout = 300
+
+    def track_time(self, library, problem):
+        if PEERS[library].missing:
+            refuse(f"pip install {PEERS[library].install}")
+        comparison, ours = _compared(problem, [library])
+        (peer,) = comparison.peers
+        if not peer.ok:
+            refuse(peer.reason)
+        return statistics.median(mine / theirs for mine, theirs in zip(ours.seconds, peer.seconds, strict=False))
+
+
+class Limit:
+    """Our time over the least that the machine allows a direct sum: its multiply-adds, or copying the array."""
+
+    version = "1"
+    params = (list(PROBLEMS),)
+    param_names = ("problem",)
+    unit = "time / limit"
+    timeout = 300
+
+    def track_time(self, problem):
+        comparison, ours = _compared(problem, [])
+        shares = [share for share in (comparison.of_flops(ours), comparison.of_copy(ours)) if share]
+        return 1 / max(shares)
+
+
+class Accuracy:
+    """The largest error of a backend over its proven bound, on some hundred problems; 1 is what the proof allows."""
+
+    version = "1"
+    params = (["cython", "fft", "scipy", "torch", "cupy"],)
+    param_names = ("backend",)
+    unit = "error / bound"
+    timeout = 300
+
+    def track_error(self, backend):
+        report = ce.crosscheck(backends=backend, cases=covering_cases()[::8])
+        (found,) = report.backends
+        if found.reason:
+            refuse(found.reason)
+        if found.failures:
+            raise AssertionError("; ".join(found.failures.values()))
+        return found.largest
