@@ -13,6 +13,7 @@ import rich  # noqa: F401  # loads in no time; where it lacks, the entry point s
 from convengine._version import __version__
 from convengine.cli.bench import bench
 from convengine.cli.check import check
+from convengine.cli.dashboard import dashboard
 from convengine.cli.demo import demo
 from convengine.cli.doctor import doctor
 from convengine.cli.explain import backends, explain
@@ -136,5 +137,5 @@ def _show_choices(context: click.Context) -> None:
         logger.removeHandler(handler)
 
 
-for command in (demo, filter_, fit, backends, explain, check, doctor, kernels, bench):
+for command in (demo, filter_, fit, backends, explain, check, doctor, kernels, bench, dashboard):
     application.add_command(command)

@@ -1,0 +1,75 @@
+"""The command that measures this machine and shows it as pages."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from convengine.cli.terminal import complain, progress
+
+__all__ = ["dashboard"]
+
+MINUTES = {"quick": "about five minutes", "full": "an hour or more"}
+
+
+@click.command()
+@click.option("--full", is_flag=True, help="Run every benchmark, which takes an hour or more; not only a selection.")
+@click.option("--no-run", is_flag=True, help="Measure nothing, show what there is.")
+@click.option("--again", is_flag=True, help="Measure once more what this commit has already.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False, readable=False),
+    metavar="DIR",
+    help="Write the pages there, for any static host, and serve nothing.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Of localhost; default: any that is free.",
+)
+@click.option("--open/--no-open", "browse", default=True, help="Whether to open a browser.")
+def dashboard(full: bool, no_run: bool, again: bool, output: Path | None, port: int, browse: bool) -> int:
+    """Measure all backends and the installed libraries on this machine, and look at it in a browser.
+
+    Run it within a clone of the project. It runs the benchmarks that this commit has no results of, in some five
+    minutes with nothing else running, makes the pages, and serves them on localhost until Ctrl-C.
+    """
+    try:
+        from convengine import dashboard as work
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"the dashboard needs {error.name}: {_INSTALL}") from None
+    _require("asv", "matplotlib")
+    try:
+        clone = work.Clone.find(Path.cwd())
+        selection = "full" if full else "quick"
+        if not no_run and (again or not work.is_measured(clone, selection)):
+            if clone.changed:
+                complain(
+                    f"the sources differ from commit {clone.commit[:8]}, as which they are filed", kind="warning: "
+                )
+            click.echo(f"measuring commit {clone.commit[:8]}: {MINUTES[selection]}; let nothing else run", err=True)
+            with progress("benchmarks", 1) as advance:
+                work.measure(clone, selection, advance)
+        if output is not None:
+            work.build(clone, output)
+            click.echo(f"{output}: whole; its index.html needs a web server, as 'python3 -m http.server' is one")
+            return 0
+        with tempfile.TemporaryDirectory(prefix="convengine-dashboard-") as folder:
+            site = Path(folder) / "site"
+            work.build(clone, site)
+            work.serve(site, port, browse=browse, tell=lambda address: click.echo(f"{address}  (Ctrl-C ends it)"))
+    except (work.NoClone, work.Failed) as error:
+        raise click.ClickException(str(error)) from None
+    return 0
+
+
+_INSTALL = "pip install 'convengine[dashboard]'"
+
+
+def _require(*modules: str) -> None:
+    from importlib.util import find_spec
+
+    for name in modules:
+        if find_spec(name) is None:
+            raise click.ClickException(f"the dashboard needs {name}: {_INSTALL}")
