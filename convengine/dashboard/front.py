@@ -28,6 +28,7 @@ GROUPS = {
 }
 PEERS = {"opencv": "OpenCV", "ndimage": "scipy.ndimage", "signal": "scipy.signal", "torch": "PyTorch"}
 SHOWN = 12  # regressions
+FLOAT_ALL = {"p-dtype": "'float32'", "p-threads": "'all'"}
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
