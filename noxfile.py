@@ -57,12 +57,12 @@ def sanitize(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Check the benchmarks and run each once."""
-    session.install("-e", ".[test]", "asv==0.6.6")
+    """Check the benchmarks, and run each case of the positional arguments (asv's --bench), or of all, once."""
+    session.install("-e", ".[test]")
     with session.chdir("asv_bench"):
         session.run("asv", "machine", "--yes")
         session.run("asv", "check", "--python=same")
-        session.run("asv", "run", "--python=same", "--quick", "--show-stderr")
+        session.run("asv", "run", "--python=same", "--quick", "--show-stderr", "--bench", *(session.posargs or ["."]))
 
 
 @nox.session

@@ -104,8 +104,27 @@ def test_a_benchmark_on_a_page_is_one_that_would_run(
     assert started[0].turns > 0
 
 
-# test_cli_demo runs the demonstration
-@pytest.mark.parametrize("line", sorted(set(command_lines()) - {"convengine demo"} - BENCHMARKS))
+DASHBOARDS = {line for line in command_lines() if line.startswith("convengine dashboard")}
+
+
+@pytest.mark.parametrize("line", sorted(DASHBOARDS))
+def test_a_dashboard_on_a_page_is_one_that_would_be_made(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dashboard = pytest.importorskip("convengine.dashboard", reason="the dashboard needs matplotlib")
+    monkeypatch.chdir(tmp_path)
+    made: list[str] = []
+    monkeypatch.setattr(dashboard, "measure", lambda *_: made.append("measured"))
+    monkeypatch.setattr(dashboard, "build", lambda *_: made.append("built"))
+    monkeypatch.setattr(dashboard, "serve", lambda *_, **__: made.append("served"))
+    with pytest.raises(SystemExit) as ended:
+        application.main(shlex.split(line)[1:])
+    assert ended.value.code == 0
+    assert "built" in made
+
+
+# test_cli_demo runs the demonstration, test_dashboard the dashboard
+@pytest.mark.parametrize("line", sorted(set(command_lines()) - {"convengine demo"} - BENCHMARKS - DASHBOARDS))
 def test_a_command_line_on_a_page_runs(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)

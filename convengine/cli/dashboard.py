@@ -9,7 +9,7 @@ from convengine.cli.terminal import complain, progress
 
 __all__ = ["dashboard"]
 
-MINUTES = {"quick": "about five minutes", "full": "an hour or more"}
+MINUTES = {"quick": "about four minutes", "full": "an hour or more"}
 
 
 @click.command()
@@ -32,7 +32,7 @@ MINUTES = {"quick": "about five minutes", "full": "an hour or more"}
 def dashboard(full: bool, no_run: bool, again: bool, output: Path | None, port: int, browse: bool) -> int:
     """Measure all backends and the installed libraries on this machine, and look at it in a browser.
 
-    Run it within a clone of the project. It runs the benchmarks that this commit has no results of, in some five
+    Run it within a clone of the project. It runs the benchmarks that this commit has no results of, in some four
     minutes with nothing else running, makes the pages, and serves them on localhost until Ctrl-C.
     """
     try:
@@ -45,9 +45,7 @@ def dashboard(full: bool, no_run: bool, again: bool, output: Path | None, port: 
         selection = "full" if full else "quick"
         if not no_run and (again or not work.is_measured(clone, selection)):
             if clone.changed:
-                complain(
-                    f"the sources differ from commit {clone.commit[:8]}, as which they are filed", kind="warning: "
-                )
+                complain(f"the sources differ from commit {clone.commit[:8]}, as which they count", kind="warning: ")
             click.echo(f"measuring commit {clone.commit[:8]}: {MINUTES[selection]}; let nothing else run", err=True)
             with progress("benchmarks", 1) as advance:
                 work.measure(clone, selection, advance)

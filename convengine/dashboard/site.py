@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from convengine.dashboard.clone import Clone
 from convengine.dashboard.front import page
@@ -70,7 +71,7 @@ def _gather(results: Path, *sources: Path) -> None:
     A benchmark that nobody has run is left out: asv's page would ask for its graph, which is not there.
     """
     results.mkdir()
-    benchmarks = {}
+    benchmarks: dict[str, Any] = {}
     for source in sources:
         if source.is_dir():
             shutil.copytree(source, results, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.done", "*.partial"))
