@@ -42,7 +42,21 @@ WORKERS: ContextVar[int | None] = ContextVar("convengine_workers", default=None)
 
 
 def workers() -> int:
-    """Threads that the current call may use: what the user allowed, else every CPU this process may run on."""
+    """Threads that the current call may use: what the user allowed, else every CPU this process may run on.
+
+    Returns
+    -------
+    int
+        At least 1. In `Backend.offers`, `Plan.prepare` and a filter's call it is what holds for the call that they
+        belong to.
+
+    Examples
+    --------
+    >>> from convengine.native import cpu
+    >>> from convengine.plugin import workers
+    >>> workers() == cpu.available_workers()  # outside of a call, for which the user may have said another number
+    True
+    """
     return WORKERS.get() or cpu.available_workers()
 
 
@@ -52,7 +66,25 @@ if hasattr(os, "register_at_fork"):
 
 
 def loaded_at_fork(name: str) -> bool:
-    """Whether this process was forked from one that had loaded a module, whose threads, if any, a fork lacks."""
+    """Whether this process was forked from one that had loaded a module, whose threads, if any, a fork lacks.
+
+    Parameters
+    ----------
+    name : str
+        Of the module, as in sys.modules.
+
+    Returns
+    -------
+    bool
+        True only in a forked child, for what its parent had loaded when it forked. A backend whose library keeps
+        threads refuses or declines then.
+
+    Examples
+    --------
+    >>> from convengine.plugin import loaded_at_fork
+    >>> loaded_at_fork("numpy")  # this process was not forked
+    False
+    """
     return name in _loaded_at_forks
 
 
@@ -73,6 +105,12 @@ class Offer:
         factor * (|x| corr |kernel|), or, where `normwise`, factor * ||x_block||_2 * ||kernel||_2.
     normwise : bool
         Which of the two bounds holds.
+
+    Examples
+    --------
+    >>> from convengine.plugin import Offer
+    >>> Offer("direct, avx512", seconds=2e-05, memory=0, error=1.8e-07)
+    Offer(method='direct, avx512', seconds=2e-05, memory=0, error=1.8e-07, normwise=False)
     """
 
     method: str
@@ -84,7 +122,19 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """No, because: a value, not an exception."""
+    """No, because: a value, not an exception.
+
+    Attributes
+    ----------
+    reason : str
+        One line, which carries the values; shown by `explain` and in the text of NoBackend.
+
+    Examples
+    --------
+    >>> from convengine.plugin import Refusal
+    >>> Refusal("runs on host arrays, not cuda:0").reason
+    'runs on host arrays, not cuda:0'
+    """
 
     reason: str
 
@@ -93,6 +143,23 @@ class Declined(Exception):
     """Raised by a plan or filter that meets in the kernel or in x what its method cannot take.
 
     Automatic choice then runs the next offer, and explain says so.
+
+    Parameters
+    ----------
+    reason : str
+        One line, as in a `Refusal`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convengine.plugin import Declined
+    >>> def prepare(kernel, bias=None):
+    ...     if not np.isfinite(kernel).all():
+    ...         raise Declined("the kernel holds NaN or infinity")
+    >>> prepare(np.array([1.0, np.nan]))
+    Traceback (most recent call last):
+    ...
+    convengine.plugin.Declined: the kernel holds NaN or infinity
     """
 
 
@@ -108,6 +175,16 @@ class BackendInfo:
         Why not; empty when usable.
     version, device, isa : str
         Of the library behind it; where it runs; its instruction set level. Empty where it has none.
+
+    Examples
+    --------
+    >>> import convengine as ce
+    >>> info = ce.backends()["cython"]
+    >>> info.usable, info.device
+    (True, 'cpu')
+    >>> from convengine.plugin import BackendInfo
+    >>> BackendInfo(usable=False, reason="needs a CUDA device; none is visible", device="")
+    BackendInfo(usable=False, reason='needs a CUDA device; none is visible', version='', device='', isa='')
     """
 
     usable: bool
@@ -118,24 +195,80 @@ class BackendInfo:
 
 
 class Filter(Protocol):
-    """A prepared kernel; thread-safe. It may say by `nbytes` what it holds, for the bound of the cache."""
+    """A prepared kernel; thread-safe. It may say by `nbytes` what it holds, in bytes, for the bound of the cache.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convengine.plugin import Filter
+    >>> def twice(x, out=None):
+    ...     return np.multiply(x, 2, out=out)
+    >>> prepared: Filter = twice  # of a kernel of one tap, 2
+    >>> prepared(np.array([1, 10, 100]))
+    array([  2,  20, 200])
+    """
 
     def __call__(self, x: Any, out: Any = None) -> Any:
-        """Filter x, canonical, of the problem's shape and dtype, any strides; write to `out` if given, return it.
+        """Filter x.
 
-        For op "grad_input", x is the gradient of the output.
+        Parameters
+        ----------
+        x : array of shape problem.samples_shape
+            Canonical, in the dtype problem.samples_dtype; any strides; not to be changed. For op "grad_input" it is the
+            gradient of the output.
+        out : array of shape problem.result_shape, optional
+            Where to write, in the dtype problem.result_dtype; any strides.
+
+        Returns
+        -------
+        array
+            `out`, or a new array.
+
+        Raises
+        ------
+        Declined
+            If the method cannot take these samples.
         """
 
 
 class Plan(Protocol):
-    """A chosen method for one problem."""
+    """A chosen method for one problem.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convengine as ce
+    >>> from convengine.plugin import finish
+    >>> class Direct:
+    ...     def __init__(self, problem):
+    ...         self.problem = problem
+    ...     def prepare(self, kernel, bias=None):
+    ...         taps = kernel.astype(self.problem.sum_dtype)
+    ...         return lambda x, out=None: finish(self.problem, np.correlate(x, taps), bias, out)
+    >>> plan = Direct(ce.explain([1, 2, 4, 8], [1, -1]).problem)
+    >>> plan.prepare(np.array([1, -1]))(np.array([1, 2, 4, 8]))
+    array([-1, -2, -4])
+    """
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
-        """Do the kernel's share of the work, once: transform, factor, pack. The kernel is copied if it is kept.
+        """Do the kernel's share of the work, once: transform, factor, pack.
 
-        `kernel` is canonical and contiguous; `bias` is None or an array (C_out,) in the sum's
-        dtype (one number for a filter). For op "grad_kernel", `kernel` is the gradient of the output,
-        of any strides; it changes from call to call, so that a filter may keep it without a copy.
+        Parameters
+        ----------
+        kernel : array of shape problem.kernel_shape
+            Canonical and contiguous; copied if it is kept. For op "grad_kernel" it is the gradient of the output, of
+            any strides; it changes from call to call, so that a filter may keep it without a copy.
+        bias : array (C_out,) or None
+            In the sum's dtype; one number for a filter.
+
+        Returns
+        -------
+        Filter
+
+        Raises
+        ------
+        Declined
+            If the method cannot take this kernel.
         """
 
 
@@ -144,23 +277,89 @@ Solve: TypeAlias = Callable[[Problem], Plan]
 
 @runtime_checkable
 class Backend(Protocol):
-    """A plug-in. It may also have `api` (int) and `info()` -> BackendInfo."""
+    """A plug-in. It may also have `api` (int) and `info()` -> BackendInfo.
+
+    Examples
+    --------
+    >>> from convengine.plugin import Backend, Refusal
+    >>> class Idle:
+    ...     name = "idle"
+    ...     def offers(self, problem, facts):
+    ...         return Refusal(f"does nothing; got {problem.op}")
+    ...     def plan(self, problem, offer, solve):
+    ...         raise AssertionError("no offer was made")
+    >>> isinstance(Idle(), Backend)
+    True
+    """
 
     @property
     def name(self) -> str:
         """The name of its entry point."""
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
-        """Price the problem, or say why not. Cheap; loads nothing heavy."""
+        """Price the problem, or say why not. Cheap; loads nothing heavy.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is to be computed.
+        facts : KernelFacts
+            What the kernel's values allow.
+
+        Returns
+        -------
+        list or tuple of Offer, or Refusal
+            The same when asked again with the same workers.
+        """
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
-        """Make the plan of one of its own offers. `solve` plans a subproblem on any other backend."""
+        """Make the plan of one of its own offers.
+
+        Parameters
+        ----------
+        problem : Problem
+            As `offers` was asked.
+        offer : Offer
+            The one that was chosen.
+        solve : Solve
+            Plans a subproblem on any other backend.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        Declined
+            If the method cannot be had after all.
+        """
 
 
 def direct_error(problem: Problem) -> float:
     """Componentwise factor of any direct summation: gamma(m) (Higham 2002, section 3.1), 0 for integers.
 
     Complex products count twice the taps per component.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its terms and the dtype of its sum decide.
+
+    Returns
+    -------
+    float
+        What an `Offer` states as its error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convengine as ce
+    >>> from convengine.plugin import direct_error
+    >>> problem = ce.explain(np.ones(9, np.float32), np.ones(3, np.float32)).problem
+    >>> round(direct_error(problem) * 2**24, 3)  # three terms, in units of the roundoff of float32
+    3.0
+    >>> direct_error(ce.explain([1, 2, 4], [1, -1]).problem)
+    0.0
     """
     if problem.is_integer:
         return 0.0
@@ -170,7 +369,32 @@ def direct_error(problem: Problem) -> float:
 
 
 def require_magnitude(x: Any, fill_value: Any, limit: int) -> None:
-    """Decline where an integer sample is larger than a method computes exactly."""
+    """Decline where an integer sample is larger than a method computes exactly.
+
+    Parameters
+    ----------
+    x : array of integers
+        Not empty.
+    fill_value : int
+        The sample beyond a constant border, which counts, too.
+    limit : int
+        The largest magnitude that is allowed.
+
+    Raises
+    ------
+    Declined
+        If one is larger.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convengine.plugin import require_magnitude
+    >>> require_magnitude(np.array([3, -7]), fill_value=0, limit=10)
+    >>> require_magnitude(np.array([3, -70]), fill_value=0, limit=10)
+    Traceback (most recent call last):
+    ...
+    convengine.plugin.Declined: samples reach 70; with this kernel it is exact up to 10
+    """
     largest = max(abs(int(x.max())), abs(int(x.min())), abs(int(fill_value)))
     if largest > limit:
         raise Declined(f"samples reach {largest}; with this kernel it is exact up to {limit}")
@@ -203,6 +427,15 @@ def finish(problem: Problem, total: Any, bias: Any, out: Any = None, *, xp: Any 
         If NaN would have to become an integer.
     OverflowError
         If a value does not fit and the rule is "raise".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convengine as ce
+    >>> from convengine.plugin import finish
+    >>> problem = ce.explain(np.ones(4), np.ones(2), bias=1, dtype="uint8").problem
+    >>> finish(problem, np.array([0.5, 1.5, 300.0]), bias=np.array([1.0]))
+    array([  2,   2, 255], dtype=uint8)
     """
     if bias is not None:
         with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is NaN: that is the sum

@@ -10,6 +10,7 @@ os.environ.setdefault("CONVENGINE_BACKEND", "cython,fft,scipy")  # pages come ou
 
 import border_rules
 import command_help
+import performance
 
 # Compiled; imported before autodoc comes, which would put the stub file in its place.
 import convengine.native.pool  # noqa: F401
@@ -35,6 +36,7 @@ exclude_patterns = ["_build", "tutorial"]  # the gallery makes pages of the tuto
 
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_substitutions = {"border_rules": border_rules.markdown(), "command_help": command_help.markdown()}
+myst_substitutions["performance"] = performance.markdown()
 myst_heading_anchors = 3
 
 autosummary_generate = True

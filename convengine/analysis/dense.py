@@ -25,6 +25,16 @@ class DenseLayer:
         W[i, j, k, l] is the weight from sample (k, l) of x to result (i, j); in the dtype in which the sums form.
     U : array of shape out_shape
         What is added: the bias, and what a fill value gives.
+
+    Examples
+    --------
+    >>> from convengine import analysis
+    >>> layer = analysis.dense_layer([1, 2], (3,), bias=10)
+    >>> layer.W
+    array([[1, 2, 0],
+           [0, 1, 2]])
+    >>> layer.U + layer.W @ [1, 1, 100]
+    array([ 13, 211])
     """
 
     W: np.ndarray[Any, Any]

@@ -38,6 +38,15 @@ class ReceptiveField:
     offset : tuple of int or Fraction
         Centre of the first result's field, in samples of the input. A field's ends are taken as real numbers, in a
         transposed layer too, so that the centre of result i is ``offset + jump * i``.
+
+    Examples
+    --------
+    >>> from convengine import analysis
+    >>> field = analysis.receptive_field([(3, 2), (3, 1)])
+    >>> field.size, field.jump, field.offset
+    ((7,), (2,), (3,))
+    >>> field.interval(1)  # 3 samples on each side of 3 + 2 * 1
+    (range(2, 9),)
     """
 
     layers: tuple[Window, ...]

@@ -93,6 +93,18 @@ class CorrelationOperator(LinearOperator):  # type: ignore[misc]  # scipy is not
         Of the result for an x of the planned dtype.
     x_shape, out_shape : tuple of int
         Before flattening.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convengine import analysis
+    >>> steps = analysis.as_linear_operator([[-1.0, 1.0]], (2, 3), bias=5)
+    >>> steps.shape, steps.x_shape, steps.out_shape
+    ((4, 6), (2, 3), (2, 2))
+    >>> steps @ np.array([0.0, 1.0, 3.0, 2.0, 2.0, 2.0]) + steps.offset
+    array([6., 7., 5., 5.])
+    >>> steps.H @ np.ones(4)
+    array([-1.,  0.,  1., -1.,  0.,  1.])
     """
 
     def __init__(self, described: AffineMap, backend: Any = None, workers: int | None = None) -> None:

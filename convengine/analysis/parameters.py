@@ -21,6 +21,15 @@ class ParameterCount:
         Of the layer; of a layer that is translation invariant, but not local; of the dense layer.
     biases, dense_biases : int
         One per output channel; of the dense layer, one per result. 0 without bias.
+
+    Examples
+    --------
+    >>> from convengine import analysis
+    >>> count = analysis.parameter_count((16, 3, 3, 3), (3, 32, 32), padding=1)
+    >>> count.weights, count.biases, count.layer
+    (432, 16, 448)
+    >>> count.dense, count.ratio
+    (50348032, 112384.0)
     """
 
     weights: int

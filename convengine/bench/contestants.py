@@ -34,6 +34,19 @@ def our_contestants(methods: Sequence[str], levels: Sequence[str]) -> list[Conte
         the method starts: "cython/direct".
     levels : sequence of str
         Of `cpu.levels()`, to be forced; none: the best.
+
+    Returns
+    -------
+    list of Contestant
+        Level by level, in the order of the methods.
+
+    Examples
+    --------
+    >>> from convengine.bench import our_contestants
+    >>> [one.name for one in our_contestants(["auto", "cython/direct"], [])]
+    ['convengine', 'cython/direct']
+    >>> [one.name for one in our_contestants(["auto"], ["avx512", "avx2"])]
+    ['convengine avx512', 'convengine avx2']
     """
     found = []
     for level in levels or [""]:
@@ -54,7 +67,29 @@ def our_contestants(methods: Sequence[str], levels: Sequence[str]) -> list[Conte
 
 
 def peer_contestants(names: Sequence[str]) -> list[Contestant]:
-    """Those that are installed."""
+    """Those that are installed.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of `PEERS`.
+
+    Returns
+    -------
+    list of Contestant
+        In the order of the names.
+
+    Raises
+    ------
+    KeyError
+        For a name that is not in `PEERS`.
+
+    Examples
+    --------
+    >>> from convengine.bench import peer_contestants
+    >>> [one.name for one in peer_contestants(["numpy", "ndimage"])]
+    ['numpy', 'ndimage']
+    """
     return [
         Contestant(name, PEERS[name].entry, environment=dict(PEERS[name].environment))
         for name in names
@@ -63,5 +98,27 @@ def peer_contestants(names: Sequence[str]) -> list[Contestant]:
 
 
 def missing(names: Sequence[str]) -> dict[str, str]:
-    """What to install for the others."""
+    """What to install for the others.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As for `peer_contestants`.
+
+    Returns
+    -------
+    dict of str to str
+        A command for each name that `peer_contestants` leaves out.
+
+    Raises
+    ------
+    KeyError
+        As `peer_contestants`.
+
+    Examples
+    --------
+    >>> from convengine.bench import missing
+    >>> missing(["numpy", "ndimage"])  # which convengine needs itself
+    {}
+    """
     return {name: f"pip install {PEERS[name].install}" for name in names if PEERS[name].missing}

@@ -23,15 +23,31 @@ class Report:
 
     Attributes
     ----------
-    machine, settings, versions, missing : dict
-        Where and how; the versions of who took part; what to install for who did not.
+    machine, settings : dict, Settings
+        Where and how.
+    command : str
+        What it was asked by.
+    versions, missing : dict of str to str
+        The versions of who took part; what to install for who did not.
     comparisons : list of Comparison
+        Of every task that was timed.
     memory, regions : list of dict
         Peak bytes of calls; costs of parallel regions.
     limits : dict of lists
         Peaks and copies.
     others : float, optional
-        The share of the CPUs' time that went to other programs meanwhile.
+        The share of the CPUs' time that went to other programs meanwhile, 0 to 1.
+
+    Examples
+    --------
+    >>> from convengine.bench import Report, Settings
+    >>> from convengine.bench.results import Comparison, Entry
+    >>> from convengine.bench.tasks import Task
+    >>> entries = [Entry("convengine", ours=True, seconds=[0.25]), Entry("numpy", ours=False, seconds=[1.0])]
+    >>> comparison = Comparison("small", Task("image", (64, 64), (3, 3), "float32"), entries)
+    >>> report = Report({}, Settings(threads=1), "convengine bench", {}, comparisons=[comparison])
+    >>> report.ok, report.summary()[0]["lead"]["least"]
+    (True, 4.0)
     """
 
     machine: dict[str, Any]
@@ -66,7 +82,14 @@ class Report:
         return found
 
     def summary(self) -> list[dict[str, Any]]:
-        """For each suite and each of our lines: the least lead, the geometric mean, the cost of twice the samples."""
+        """For each suite and each of our lines: the least lead, the geometric mean, the cost of twice the samples.
+
+        Returns
+        -------
+        list of dict
+            A lead is the best peer's time over ours, as `Lead` has it; None where there is no peer. "doubling" is the
+            cost and where it was the most, or None.
+        """
         lines = []
         for suite, comparisons in self.suites.items():
             for name in dict.fromkeys(entry.name for one in comparisons for entry in one.ours):
@@ -96,7 +119,26 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is to be run, by whom."""
+    """What is to be run, by whom.
+
+    Attributes
+    ----------
+    suites : mapping of str to Suite
+        By the names that the report has.
+    contestants : sequence of Contestant
+        Ours and the peers.
+    settings : Settings
+        How to measure.
+
+    Examples
+    --------
+    >>> from convengine.bench import SUITES, Run, Settings, our_contestants
+    >>> run = Run({"small": SUITES["small"]}, our_contestants(["auto"], []), Settings(threads=1, rounds=2))
+    >>> run.turns  # 4 tasks, 2 rounds, of convengine and of the machine's limits
+    16
+    >>> round(run.estimate, 1)
+    10.3
+    """
 
     suites: Mapping[str, Suite]
     contestants: Sequence[Contestant]
@@ -127,7 +169,21 @@ class Run:
         return turns + len(self.contestants) * START_SECONDS
 
     def report(self, command: str, missing: dict[str, str], advance: Callable[[float], None]) -> Report:
-        """Run it."""
+        """Run it.
+
+        Parameters
+        ----------
+        command : str
+            What it was asked by, for the report.
+        missing : dict of str to str
+            Who does not take part, and what to install, for the report.
+        advance : callable
+            Called with 1 after each of the `turns`.
+
+        Returns
+        -------
+        Report
+        """
         levels = sorted({one.level for one in self.ours if one.environment})
         report = Report(describe(self.settings.threads, levels), self.settings, command, missing)
         load = Load()

@@ -40,6 +40,12 @@ class Settings:
         A route whose call would take longer, in seconds, is not tried.
     limit : float
         Seconds after which a turn is given up.
+
+    Examples
+    --------
+    >>> from convengine.bench import Settings
+    >>> Settings(threads=2, rounds=3)
+    Settings(threads=2, rounds=3, seconds=None, patience=2.0, limit=120.0)
     """
 
     threads: int

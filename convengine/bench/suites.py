@@ -16,7 +16,32 @@ TAPS = (15, 63, 255, 1023, 4095, 16383, 99999)
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Every size with every width in every dtype; or, of another `measure` than "time", what that one says."""
+    """Every size with every width in every dtype; or, of another `measure` than "time", what that one says.
+
+    Attributes
+    ----------
+    title : str
+        The question that it answers.
+    sizes, widths : tuple of int
+        Of x and of the kernel along each axis, in samples.
+    dtypes : tuple of str
+        Of x.
+    kind : {"image", "gaussian", "signal"}
+        Of its tasks; a signal has one axis, the others two.
+    measure : {"time", "memory", "limits", "pool"}
+        What is measured: the time of calls, their peak memory, the machine's peaks and copies, the cost of parallel
+        regions.
+    seconds : float
+        That a turn measures, unless the settings say another time.
+
+    Examples
+    --------
+    >>> from convengine.bench import SUITES, Suite
+    >>> [str(task) for task in Suite("two kernels", sizes=(256,), widths=(3, 5)).tasks()]
+    ['float32 256x256 * 3x3', 'float32 256x256 * 5x5']
+    >>> [str(task) for task in SUITES["direct"].narrowed([512], [3], ["float64"]).tasks()]
+    ['float64 512x512 * 3x3']
+    """
 
     title: str
     sizes: tuple[int, ...] = ()
@@ -27,7 +52,17 @@ class Suite:
     seconds: float = 0.3  # of a turn
 
     def narrowed(self, sizes: Iterable[int], widths: Iterable[int], dtypes: Iterable[str]) -> "Suite":
-        """Return it with other sizes, widths or dtypes, where any are given."""
+        """Return it with other sizes, widths or dtypes, where any are given.
+
+        Parameters
+        ----------
+        sizes, widths, dtypes : iterable
+            Instead of its own; an empty one leaves them.
+
+        Returns
+        -------
+        Suite
+        """
         return replace(
             self,
             sizes=tuple(sizes) or self.sizes,
@@ -36,7 +71,13 @@ class Suite:
         )
 
     def tasks(self) -> list[Task]:
-        """The tasks; a signal shorter than its kernel is none."""
+        """The tasks; a signal shorter than its kernel is none.
+
+        Returns
+        -------
+        list of Task
+            Dtype by dtype, size by size, in the order of the widths.
+        """
         return [
             self._task(size, width, dtype)
             for dtype in self.dtypes

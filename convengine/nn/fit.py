@@ -37,6 +37,15 @@ class Fit:
     rank : int or None
         By least squares, how many of the unknowns x determines; where it is fewer than there are, the kernel is the
         smallest of the best.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convengine import nn
+    >>> x = np.array([0.0, 1.0, 3.0, 2.0, 5.0])
+    >>> fit = nn.fit_kernel(x, x[1:] - x[:-1], 2, method="lstsq")
+    >>> fit.kernel.round(12), fit.bias, fit.rank
+    (array([-1.,  1.]), 0.0, 2)
     """
 
     kernel: Array
@@ -45,7 +54,29 @@ class Fit:
     rank: int | None = None
 
     def trace(self, every: int = 2) -> str:
-        """Return a line "epoch 2, loss 5.894" for every so many epochs."""
+        """Return a line "epoch 2, loss 5.894" for every so many epochs.
+
+        Parameters
+        ----------
+        every : int, optional
+            From one line to the next, in epochs.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        InvalidProblem
+            If `every` is no integer of at least 1.
+
+        Examples
+        --------
+        >>> from convengine import nn
+        >>> print(nn.Fit(kernel=[-1.0, 1.0], bias=0.0, losses=(15.0, 8.25, 5.5, 4.0)).trace())
+        epoch 2, loss 8.250
+        epoch 4, loss 4.000
+        """
         count("every", every, 1)
         numbered = enumerate(self.losses, start=1)
         return "\n".join(f"epoch {epoch}, loss {loss:.3f}" for epoch, loss in numbered if epoch % every == 0)

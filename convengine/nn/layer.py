@@ -94,6 +94,21 @@ class Layer(ABC):
 
     A layer of your own says how in `_forward` and `_backward`; one that learns names its arrays in `parameters`. A
     layer stands at one place of one network, for it remembers its last forward pass.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convengine import nn
+    >>> class Square(nn.Layer):
+    ...     def _forward(self, x):
+    ...         return x * x, x
+    ...     def _backward(self, dy, kept):
+    ...         return 2 * kept * dy
+    >>> layer = Square()
+    >>> layer(np.array([1.0, 3.0]))
+    array([1., 9.])
+    >>> layer.backward(np.array([1.0, 1.0]))
+    array([2., 6.])
     """
 
     _kept: Any = None
@@ -161,7 +176,13 @@ class Layer(ABC):
         return self._backward(dy, self._kept)
 
     def parameters(self) -> dict[str, Parameter]:
-        """Return what is learned, under PyTorch's names: "weight", "bias"; in a Sequential "0.weight", and so on."""
+        """Return what is learned, under PyTorch's names: "weight", "bias"; in a Sequential "0.weight", and so on.
+
+        Returns
+        -------
+        dict of str to Parameter
+            The parameters themselves; none for a layer that does not learn.
+        """
         return {}
 
     def zero_grad(self) -> None:
@@ -172,6 +193,10 @@ class Layer(ABC):
 
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of every parameter under its name, as PyTorch's `load_state_dict` takes them once wrapped.
+
+        Returns
+        -------
+        dict of str to array
 
         Raises
         ------
@@ -190,6 +215,11 @@ class Layer(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take on the values of all parameters: arrays under their names, PyTorch's tensors as well.
 
+        Parameters
+        ----------
+        state : mapping of str to array
+            One for each parameter, of its shape; copied, in the layer's dtype.
+
         Raises
         ------
         InvalidProblem
@@ -207,16 +237,36 @@ class Layer(ABC):
             parameter.put(fitting[name])
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write all parameters to an .npz file, whole or not at all."""
+        """Write all parameters to an .npz file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Exactly this name: no suffix is added. A file that is there already is replaced.
+
+        Raises
+        ------
+        InvalidProblem
+            As `state_dict`.
+        OSError
+            If the file can't be written.
+        """
         write_state(path, self.state_dict())
 
     def load(self, path: str | PathLike[str]) -> None:
         """Take on the parameters that `save` wrote.
 
+        Parameters
+        ----------
+        path : str or path-like
+            Or any .npz file that holds arrays under the parameters' names.
+
         Raises
         ------
         InvalidProblem
             If the file holds no arrays, or those of another network.
+        OSError
+            If there is no such file, or it may not be read.
         """
         self.load_state_dict(read_state(path))
 

@@ -27,10 +27,28 @@ def unit_roundoff(dtype: npt.DTypeLike) -> float:
 def gamma(n: int, u: float) -> float:
     """n*u / (1 - n*u): what n roundings in a row may do to a number (Higham 2002, Accuracy and Stability, lemma 3.1).
 
+    Parameters
+    ----------
+    n : int
+        How many roundings.
+    u : float
+        The largest relative error of one: `unit_roundoff`.
+
+    Returns
+    -------
+    float
+        The largest relative error of all.
+
     Raises
     ------
     ValueError
         If n*u >= 1: nothing can be proven then.
+
+    Examples
+    --------
+    >>> from convengine.testing import gamma, unit_roundoff
+    >>> round(gamma(9, unit_roundoff("float32")) * 2**24, 3)  # in units of one rounding
+    9.0
     """
     if n * u >= 1:
         raise ValueError(f"gamma needs n*u < 1; got n={n} and u={u}: sum in a wider dtype")
@@ -51,6 +69,11 @@ def componentwise(reference: Reference) -> Array:
         Largest allowed absolute errors; for complex values, of the real part and of the imaginary part. Zero in integer
         problems. Infinite where the sum might overflow in its dtype: nothing is proven there.
 
+    Raises
+    ------
+    ValueError
+        If a sum has too many terms for its dtype, 2**24 in float32: see `gamma`.
+
     Notes
     -----
     However a sum of m terms is bracketed (products, and the bias), each term is rounded at most m times: once as a
@@ -66,6 +89,16 @@ def componentwise(reference: Reference) -> Array:
     If the result's dtype is narrower than the sum's, one rounding comes on top: half a unit in the last place of the
     largest sum that the bound allows. The oracle's own sum, in longdouble, errs by the same theorem, and its magnitude,
     a sum of positive terms, is too small by a factor of 1 - gamma at most; both are added.
+
+    Examples
+    --------
+    Two roundings of terms whose magnitudes add up to 3 and to 6:
+
+    >>> import numpy as np
+    >>> from convengine.testing import componentwise, reference
+    >>> answer = reference("corr1d", np.float32([1, 2, 4]), np.float32([1, -1]))
+    >>> (componentwise(answer) * 2**24).astype(float).round(3)
+    array([ 6., 12.])
     """
     if _is_exact(reference):
         return np.zeros(reference.value.shape, np.longdouble)
@@ -96,6 +129,17 @@ def normwise(reference: Reference, constant: float) -> Array:
     Beside the method's error: the addition of a bias errs by u times the largest result that the method's error
     allows; rounding to a narrower dtype and the oracle's own error are added as in `componentwise`. Underflow inside
     the method is not covered.
+
+    Examples
+    --------
+    The norms are 5 and 13:
+
+    >>> import numpy as np
+    >>> from convengine.testing import fft_constant, normwise, reference
+    >>> answer = reference("corr1d", np.float32([3, 4, 0]), np.float32([5, -12]))
+    >>> constant = fft_constant(4, "float32")
+    >>> (normwise(answer, constant) / constant).astype(float).round(3)
+    array([65., 65.])
     """
     if _is_exact(reference):
         return np.zeros(reference.value.shape, np.longdouble)
@@ -167,6 +211,19 @@ def check(actual: Any, reference: Reference, bound: Array) -> float:
     A sum that the result's dtype cannot hold must have become infinite, which counts as the power of two beyond the
     largest number: rounding meets it there. Floats rounded to integers must be the rounding of a sum that the bound
     allows, with overflow handling applied; the fraction is of what remains of the error beyond one half.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convengine.testing import check, componentwise, reference
+    >>> answer = reference("corr1d", [0.1, 0.2, 0.4], [1.0, 0.3])
+    >>> check(np.array([0.1 + 0.2 * 0.3, 0.2 + 0.4 * 0.3]), answer, componentwise(answer)) <= 1
+    True
+    >>> answer = reference("corr1d", [1, 2, 4], [1, -1])
+    >>> check(np.array([-1, -3]), answer, componentwise(answer))
+    Traceback (most recent call last):
+    ...
+    AssertionError: output (1,) must be -2 within 0.0; got -3, inf times the bound; 1 of 2 values are beyond theirs
     """
     actual = np.asarray(actual)
     expected = (reference.final.shape, reference.dtype)

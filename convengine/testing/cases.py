@@ -63,7 +63,26 @@ FORBIDDEN: tuple[tuple[str, tuple[Any, ...], str, tuple[Any, ...]], ...] = (
 
 
 class Case(NamedTuple):
-    """One problem: what is special about it, which public function, its arguments."""
+    """One problem: what is special about it, which public function, its arguments.
+
+    Attributes
+    ----------
+    id : str
+        What is special about it; its name in a report.
+    name : {"corr1d", "corr2d", "corr3d", "conv1d", "conv2d", "conv3d"}
+        The public function.
+    x, kernel : array or nested list
+        As the public function takes them.
+    keywords : dict
+        Those of the public function that say what to compute.
+
+    Examples
+    --------
+    >>> from convengine.testing import Case, reference
+    >>> case = Case("ends", "corr1d", [1, 2, 4], [1, -1], {"mode": "full"})
+    >>> reference(case.name, case.x, case.kernel, **case.keywords).final
+    array([-1, -1, -2,  4])
+    """
 
     id: str
     name: str

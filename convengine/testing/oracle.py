@@ -48,6 +48,15 @@ class Reference:
         Largest 2-norm of the kernel over output channels, finite parts only.
     overflow : str
         What happens beyond an explicit integer dtype: "saturate", "wrap" or "raise".
+
+    Examples
+    --------
+    >>> from convengine.testing import reference
+    >>> answer = reference("corr1d", [1.0, 2.0, 4.0], [0.5, -1.0])
+    >>> answer.final, answer.taps
+    (array([-1.5, -3. ]), 2)
+    >>> answer.magnitude.astype(float)
+    array([2.5, 5. ])
     """
 
     value: Array
