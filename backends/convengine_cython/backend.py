@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from convengine_cython import dots
 from convengine_cython.factoring import Promise, factor, promise
 from convengine_cython.gradient import KernelGradientPlan
 from convengine_cython.layout import Layout, element
+
+if TYPE_CHECKING:
+    from convengine_cython import compiled
 
 __all__ = ["Backend"]
 
@@ -174,12 +177,14 @@ class FilterPlan:
         if method.startswith("separable"):
             promised = Promise(int(method.split()[-1]), self.offer.error, self.offer.normwise)
             factors = factor(problem, kernel, promised)
-            return module.SeparableFilter(*shared, factors.columns, factors.rows)  # type: ignore[no-any-return]  # compiled
+            separable: compiled.SeparableFilter = module.SeparableFilter(*shared, factors.columns, factors.rows)
+            return separable
         if method == "box":
-            return module.BoxFilter(*shared)  # type: ignore[no-any-return]  # a compiled class
+            box: compiled.BoxFilter = module.BoxFilter(*shared)
+            return box
         if (by_dots := dots.prepared(problem, layout, level)) is not None:
             return by_dots
-        filter_ = module.DirectFilter(*shared)
+        filter_: compiled.DirectFilter = module.DirectFilter(*shared)
         if promote:
             return lambda x, out=None: filter_(x.astype(problem.x_dtype), out)
-        return filter_  # type: ignore[no-any-return]  # a compiled class
+        return filter_

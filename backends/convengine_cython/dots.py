@@ -8,7 +8,7 @@ being exact, the choice between this and the plain sums changes no bits: it is n
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from convengine.native import cpu
 from convengine.plugin import Filter
 from convengine.problem import KernelFacts, Problem
 from convengine_cython.layout import Layout
+
+if TYPE_CHECKING:
+    from convengine_cython import compiled
 
 __all__ = ["kind", "prepared", "promised"]
 
@@ -72,8 +75,9 @@ def prepared(problem: Problem, layout: Layout, level: str) -> Filter | None:
     )
     module = import_module(f"convengine_cython.dots_{module_level(level)}_{chosen}")
     pack = partial(Packed.of, taps, 4 // row.itemsize, layout.dilation[2], layout.stride[2])
-    filter_ = module.DotFilter(shifted, pack, problem.out_shape, problem.out_dtype, problem.x_dtype.itemsize, np.empty)
-    return filter_  # type: ignore[no-any-return]  # a compiled class
+    described = problem.out_shape, problem.out_dtype, problem.x_dtype.itemsize
+    filter_: compiled.DotFilter = module.DotFilter(shifted, pack, *described, np.empty)
+    return filter_
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,16 @@ parts are re*re - im*im and re*im + im*re. This is the promoted product of NumPy
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convengine.plugin import finish
 from convengine.problem import Problem
 from convengine_cython.layout import Borders, code, element, three
+
+if TYPE_CHECKING:
+    from convengine_cython import compiled
 
 __all__ = ["KernelGradientPlan"]
 
@@ -85,7 +88,7 @@ class KernelGradientFilter:
     """A gradient of the output, to be met with x."""
 
     problem: Problem
-    sums: Any  # a compiled KernelGradient
+    sums: "compiled.KernelGradient"
     dy: Any
 
     @property

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from convengine_fft.exactness import EXACT, JUDGED, exact_limit, largest_sample
 from convengine_fft.repair import Repair
 from convengine_fft.roots import RADICES, Stage, bends, stages
 from convengine_fft.tiling import Tiling, compute_dtype, dense, pair_error_factor, widths
+
+if TYPE_CHECKING:
+    from convengine_fft import tiles
 
 __all__ = ["METHOD", "CompiledTiles", "chosen_level", "compiled_levels", "offers"]
 
@@ -214,7 +217,7 @@ class CompiledTiles:
         comb = tuple(slice(0, width, d) for width, d in zip(widths(problem), problem.dilation, strict=True))
         placed[comb] = np.ldexp(kernel.astype(dtype), 1 - exponent - tiling.size.bit_length())
         module = import_module(f"convengine_fft.tiles_{self.level}_{dtype.str[1:]}")
-        run: Filter = module.TileFilter(
+        run: tiles.TileFilter = module.TileFilter(
             TileLayout.of(problem, tiling, exponent, bias),
             placed,
             problem.out_shape,
