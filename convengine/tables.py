@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-__all__ = ["bytes_text", "fraction_text", "seconds_text", "table"]
+__all__ = ["bytes_text", "fraction_text", "ratio_text", "seconds_text", "table"]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -17,7 +17,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def seconds_text(seconds: float) -> str:
     """A time with its unit, three digits."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
+        if float(f"{seconds / scale:.3g}") >= 1:  # 999.6 us is 1 ms, not 1e+03 us
             return f"{seconds / scale:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
 
@@ -28,6 +28,11 @@ def bytes_text(count: float) -> str:
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} B"
+
+
+def ratio_text(ratio: float) -> str:
+    """How many times as long: two digits, and no exponent."""
+    return f"{ratio:.0f}x" if ratio >= 9.95 else f"{ratio:.2g}x" if ratio >= 1 else f"{ratio:.2f}x"
 
 
 def fraction_text(fraction: float) -> str:

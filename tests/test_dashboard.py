@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -20,6 +22,20 @@ from convengine import dashboard
 from convengine.dashboard import clone as clones
 from convengine.dashboard import measuring
 from convengine.dashboard.results import load
+
+SLEEPER = """import os
+import time
+
+
+class Slow:
+    def setup_cache(self):
+        with open({}, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(60)
+
+    def track_it(self, cache):
+        return 1.0
+"""
 
 
 @pytest.fixture
@@ -62,6 +78,40 @@ def test_a_commit_is_measured_and_filed(empty, selection, tmp_path, monkeypatch)
     assert git(empty.folder, "status", "--porcelain") == ""
 
 
+def test_what_fails_is_told_and_the_rest_is_kept(empty, selection):
+    text = (empty.benchmarks / "nothing.py").read_text()
+    (empty.benchmarks / "nothing.py").write_text(text + "\n    def track_broken(self, number):\n        return 1 / 0\n")
+    assert dashboard.measure(empty, "quick", lambda share: None) == ["nothing.Nothing.track_broken"]
+    (one,) = load(empty.store)
+    assert one.values["nothing.Nothing.track_broken"] == {}
+    assert one.values["nothing.Nothing.track_it"] == {(1,): 1.0}
+
+
+def test_an_interrupted_measurement_leaves_nothing_running(empty, selection, monkeypatch):
+    pid_file = empty.folder / "pid"
+    (empty.benchmarks / "nothing.py").write_text(SLEEPER.format(repr(str(pid_file))))
+
+    def stop_when_it_sleeps():
+        while not pid_file.is_file() or not pid_file.read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop_when_it_sleeps).start()
+    with pytest.raises(KeyboardInterrupt):
+        dashboard.measure(empty, "quick", lambda share: None)
+    pid = int(pid_file.read_text())
+    until = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+    assert not dashboard.is_measured(empty, "quick")
+
+
+def test_two_dashboards_do_not_measure_at_once(empty):
+    with measuring._alone(empty.folder / "lock"), pytest.raises(dashboard.Failed, match="another dashboard"):
+        measuring._alone(empty.folder / "lock").__enter__()
+
+
 def test_what_asv_says_when_it_fails_is_told(empty, selection):
     (empty.benchmarks / "nothing.py").write_text("import no_such_module\n")
     with pytest.raises(dashboard.Failed, match="no_such_module"):
@@ -71,13 +121,13 @@ def test_what_asv_says_when_it_fails_is_told(empty, selection):
 
 def test_another_selection_adds_to_what_is_there():
     params = [["1", "2", "3"]]
-    old = [[1.0, 2.0, float("nan")], params, "1", 5, 6, [0.1, 0.2, None]]
-    new = [[None, 4.0, 5.0], params, "1", 7, 8, [None, 0.4, 0.5]]
-    assert measuring._merged(old, new) == [[1.0, 4.0, 5.0], params, "1", 7, 8, [0.1, 0.4, 0.5]]
-    assert measuring._merged(old, None) == old
-    assert measuring._merged(old, [None, params, "1"]) == old
+    old = [[1.0, 2.0, 3.0], params, "1", 5, 6, [0.1, 0.2, 0.3]]
+    new = [[0.5, None, 5.0], params, "1", 7, 8, [0.05, None, 0.5]]  # 2, which was asked for, failed
+    merged = measuring._merged("a.time_it", old, new, [r"time_it\((2|3)\)"])
+    assert merged == [[1.0, None, 5.0], params, "1", 7, 8, [0.1, None, 0.5]]
+    assert measuring._merged("a.time_it", old, None, ["."]) == old
     other = [[4.0], [["1"]], "2", 7, 8, [0.4]]
-    assert measuring._merged(old, other) == other
+    assert measuring._merged("a.time_it", old, other, ["."]) == other
 
 
 def pages(clone, tmp_path):
@@ -99,11 +149,59 @@ def test_the_front_page_answers(full, tmp_path):
         "<td>0.75</td>",
         "<td>exact</td>",
         "takes 6 us in all",
-        "3.00 times",
+        "<td>3x</td>",
+        f"{full.commit[:8]} A slower commit",
     ):
         assert part in text, part
     assert text.count("<svg") == 3
     assert len(re.findall(r'\bid="([^"]+)"', text)) == len(set(re.findall(r'\bid="([^"]+)"', text)))
+
+
+def test_steps_of_others_and_of_other_machines_are_not_ours(full, tmp_path):
+    _, text = pages(full, tmp_path)
+    rows = re.findall(r'<th scope="row">(filters[^<]*)</th>', text)
+    assert rows
+    assert not any("opencv" in row for row in rows)
+    for file in full.store.rglob("*.json"):
+        file.unlink()
+    commits = git(full.folder, "log", "--format=%H", "--reverse").split()
+    (full.store / clones.machine()["machine"]).rmdir()
+    write_results(full.store, commits, slow=1.0)
+    write_results(full.history, commits, machine="reference", measured=10**9)  # later
+    _, text = pages(full, tmp_path)
+    assert f">{clones.machine()['machine']}: A &lt;CPU&gt;" in text
+    assert "asv found no step up of ours on this machine." in text
+
+
+def test_the_projects_figures_stand_in_for_ones_own(empty, tmp_path):
+    write_results(empty.history, git(empty.folder, "log", "--format=%H", "--reverse").split(), machine="reference")
+    _, text = pages(empty, tmp_path)
+    assert "<p>reference: A &lt;CPU&gt;" in text
+    assert "Nothing is measured on this machine yet" in text
+
+
+def test_commits_that_the_clone_lacks_are_left_out(full, tmp_path):
+    git(full.folder, "commit", "-q", "--allow-empty", "-m", "Lost")
+    lost = git(full.folder, "rev-parse", "HEAD")
+    write_results(full.history, [lost], machine="reference")
+    git(full.folder, "reset", "-q", "--hard", "HEAD^")
+    git(full.folder, "reflog", "expire", "--expire=now", "--all")
+    git(full.folder, "gc", "-q", "--prune=now")
+    site, _ = pages(full, tmp_path)
+    assert "reference" not in json.loads((site / "asv" / "index.json").read_text())["machines"]
+
+
+def test_an_older_commit_checked_out_hides_no_regression(full, tmp_path):
+    git(full.folder, "checkout", "-q", "HEAD^")
+    site, _ = pages(dashboard.Clone.find(full.folder), tmp_path)
+    assert json.loads((site / "asv" / "regressions.json").read_text())["regressions"]
+
+
+def test_a_damaged_result_is_named(full, tmp_path):
+    (file,) = full.store.glob(f"*/{full.commit[:8]}*.json")
+    file.write_text(file.read_text()[:1000])
+    text = refused("dashboard", "--no-run", "--output", tmp_path / "site")
+    assert text.startswith(f"{file.parent.name}/{file.name} holds no results of asv")
 
 
 def test_one_commit_has_nothing_to_compare(full, tmp_path):
@@ -112,7 +210,7 @@ def test_one_commit_has_nothing_to_compare(full, tmp_path):
             file.unlink()
     _, text = pages(full, tmp_path)
     assert "One commit is measured on this machine so far." in text
-    assert "asv found no step up." in text
+    assert "asv found no step up of ours" in text
 
 
 def test_the_pages_need_no_network(full, tmp_path):
@@ -139,7 +237,8 @@ def test_a_slower_commit_is_a_regression(full, tmp_path):
 def test_the_projects_history_is_shown_beside_ones_own(full, tmp_path):
     write_results(full.history, git(full.folder, "log", "--format=%H", "--reverse").split(), machine="reference")
     site, _ = pages(full, tmp_path)
-    assert set(json.loads((site / "asv" / "index.json").read_text())["machines"]) == {"here", "reference"}
+    machines = json.loads((site / "asv" / "index.json").read_text())["machines"]
+    assert set(machines) == {clones.machine()["machine"], "reference"}
 
 
 def test_only_a_site_is_replaced(full, tmp_path):
@@ -152,6 +251,48 @@ def test_only_a_site_is_replaced(full, tmp_path):
     (taken / "thesis.txt").touch()
     assert refused("dashboard", "--no-run", "--output", taken).startswith(f"{taken}: there is something else")
     assert [path.name for path in taken.iterdir()] == ["thesis.txt"]
+
+
+def test_a_relative_folder_and_a_link(full, tmp_path, monkeypatch):
+    monkeypatch.chdir(full.folder)
+    assert "whole" in done("dashboard", "--no-run", "--output", "pages/of mine")
+    assert (full.folder / "pages" / "of mine" / "index.html").is_file()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    dashboard.build(full, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("where", [".asv/results", ".asv/results/site", "asv_bench/results/site"])
+def test_results_are_no_place_for_a_site(full, where):
+    assert "results are kept there" in refused("dashboard", "--no-run", "--output", where)
+
+
+def test_a_site_that_cannot_be_put_in_its_place_leaves_the_old_one(full, tmp_path, monkeypatch):
+    site, _ = pages(full, tmp_path)
+    (site / "old").touch()
+    rename = Path.rename
+
+    def renamed(path, target):
+        if path.name == "site" and Path(target) == site and path != site:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    with pytest.raises(KeyboardInterrupt):
+        dashboard.build(full, site)
+    assert (site / "old").exists()
+
+
+def test_what_cannot_end_well_is_said_before_measuring(empty, tmp_path, monkeypatch):
+    monkeypatch.setattr(dashboard, "measure", lambda *_: pytest.fail("measured"))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").touch()
+    assert "there is something else" in refused("dashboard", "--output", tmp_path / "taken")
+    with dashboard.server_of(tmp_path, 0) as server:
+        port = server.server_address[1]
+        assert refused("dashboard", "--port", port).startswith(f"port {port} of 127.0.0.1 can't be had: ")
 
 
 def test_a_build_that_fails_leaves_what_was_there(full, tmp_path, monkeypatch):
@@ -168,10 +309,11 @@ def test_the_command_measures_what_is_missing(empty, selection, tmp_path, monkey
     from convengine.cli import dashboard as command
 
     runs = []
-    monkeypatch.setattr(dashboard, "measure", lambda clone, selection, advance: runs.append(selection))
+    monkeypatch.setattr(dashboard, "measure", lambda clone, selection, advance: runs.append(selection) or ["a.time_it"])
     monkeypatch.setattr(dashboard, "build", lambda clone, target: None)
     result = done_but_told("dashboard", "--output", tmp_path / "site")
     assert f"measuring commit {empty.commit[:8]}: {command.MINUTES['quick']}" in result
+    assert "as they failed: a.time_it; --again" in result
     monkeypatch.setattr(dashboard, "is_measured", lambda clone, selection: True)
     assert "whole" in done("dashboard", "--output", tmp_path / "site")
     done_but_told("dashboard", "--again", "--full", "--output", tmp_path / "site")
@@ -195,7 +337,10 @@ def test_what_is_no_clone_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(clones, "__file__", str(tmp_path / "convengine" / "dashboard" / "clone.py"))
     assert refused("dashboard").startswith("the dashboard needs a clone of the project")
     (tmp_path / "asv_bench").mkdir()
-    (tmp_path / "asv_bench" / "asv.conf.json").write_text("{}")
+    for other in ("{}", "// a comment", '{"project": "pandas"}'):
+        (tmp_path / "asv_bench" / "asv.conf.json").write_text(other)
+        assert refused("dashboard").startswith("the dashboard needs a clone of the project")
+    (tmp_path / "asv_bench" / "asv.conf.json").write_text('{"project": "convengine"}')
     assert "is no clone with a history" in refused("dashboard")
     monkeypatch.setenv("PATH", "")
     assert "needs git" in refused("dashboard")

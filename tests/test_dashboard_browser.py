@@ -37,6 +37,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     commits = make_clone(folder / "clone")
     write_results(folder / "clone" / ".asv" / "results", commits)
+    write_results(folder / "clone" / "asv_bench" / "results", commits, machine="reference")
     assert git(folder / "clone", "rev-parse", "HEAD") == commits[-1]
     dashboard.build(dashboard.Clone.find(folder / "clone"), folder / "site")
     with ThreadingHTTPServer((HOST, 0), partial(Quiet, directory=str(folder / "site"))) as server:
@@ -91,7 +92,7 @@ def test_every_page_works_at_every_width(visit, place, width):
 
 def test_the_front_page_leads_to_a_comparison_of_backends(visit):
     page = visit("front page")
-    page.get_by_role("link", name="As numbers").first.click()
+    page.get_by_role("link", name="As a graph").first.click()
     page.wait_for_selector("#main-graph canvas")
     page.wait_for_selector(".legend", state="attached")
     legend = page.locator(".legend").text_content()
@@ -111,7 +112,7 @@ def test_the_front_page_by_keyboard(visit):
         reached.append(page.evaluate("document.activeElement.textContent.trim().split('\\n')[0].slice(0, 30)"))
     assert reached[:4] == ["Skip to the answers", "All benchmarks", "As a list", "Regressions"]
     page.keyboard.press("Shift+Tab")
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
 
 
 def test_asvs_buttons_by_keyboard(visit):

@@ -33,6 +33,8 @@ def page():
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SILENT)
             page = browser.new_page(base_url=site)
             page.on("pageerror", lambda error: wrong.append(str(error)))
+            page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+            page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
             page.on("request", lambda one: None if one.url.startswith((site, "data:")) else wrong.append(one.url))
             yield page
             browser.close()

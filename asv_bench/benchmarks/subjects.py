@@ -16,6 +16,7 @@ from convengine.bench.ours import Ours
 from convengine.bench.peers import PEERS
 from convengine.bench.tasks import Task
 from convengine.bench.worker import Trial
+from convengine.native import cpu
 
 METHODS = ("cython", "fft", "scipy")
 OURS = ("convengine", *(f"convengine/{method}" for method in METHODS))
@@ -34,10 +35,11 @@ def refuse(reason):
 
 def confine(threads):
     """Leave this process one CPU, or all; return how many. Some libraries can't be told otherwise."""
-    cpus = sorted(os.sched_getaffinity(0))
-    count = 1 if threads == "one" else len(cpus)
-    if count < len(cpus):
-        os.sched_setaffinity(0, cpus[:count])
+    count = 1 if threads == "one" else cpu.available_workers()
+    if count < cpu.available_workers():
+        if not hasattr(os, "sched_setaffinity"):
+            refuse("this system binds no process to a CPU")
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
     return count
 

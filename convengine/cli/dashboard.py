@@ -2,10 +2,14 @@
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from convengine.cli.terminal import complain, progress
+
+if TYPE_CHECKING:
+    from convengine.dashboard import Clone
 
 __all__ = ["dashboard"]
 
@@ -35,31 +39,38 @@ def dashboard(full: bool, no_run: bool, again: bool, output: Path | None, port: 
     Run it within a clone of the project. It runs the benchmarks that this commit has no results of, in some four
     minutes with nothing else running, makes the pages, and serves them on localhost until Ctrl-C.
     """
-    try:
-        from convengine import dashboard as work
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"the dashboard needs {error.name}: {_INSTALL}") from None
+    from convengine import dashboard as work
+
     _require("asv", "matplotlib")
-    try:
-        clone = work.Clone.find(Path.cwd())
-        selection = "full" if full else "quick"
-        if not no_run and (again or not work.is_measured(clone, selection)):
-            if clone.changed:
-                complain(f"the sources differ from commit {clone.commit[:8]}, as which they count", kind="warning: ")
-            click.echo(f"measuring commit {clone.commit[:8]}: {MINUTES[selection]}; let nothing else run", err=True)
-            with progress("benchmarks", 1) as advance:
-                work.measure(clone, selection, advance)
-        if output is not None:
-            work.build(clone, output)
-            click.echo(f"{output}: whole; its index.html needs a web server, as 'python3 -m http.server' is one")
-            return 0
-        with tempfile.TemporaryDirectory(prefix="convengine-dashboard-") as folder:
-            site = Path(folder) / "site"
-            work.build(clone, site)
-            work.serve(site, port, browse=browse, tell=lambda address: click.echo(f"{address}  (Ctrl-C ends it)"))
-    except (work.NoClone, work.Failed) as error:
-        raise click.ClickException(str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="convengine-dashboard-") as folder:
+        site = Path(folder) / "site"
+        try:
+            clone = work.Clone.find(Path.cwd())
+            # What can't be written or served is said before minutes of work.
+            target = site if output is None else work.place(clone, output)
+            with work.server_of(site, port) as server:
+                if not no_run and (again or not work.is_measured(clone, "full" if full else "quick")):
+                    _measure(clone, "full" if full else "quick")
+                work.build(clone, target)
+                if output is None:
+                    work.serve(server, browse=browse, tell=lambda address: click.echo(f"{address}  (Ctrl-C ends it)"))
+        except (work.NoClone, work.Failed, ValueError) as error:
+            raise click.ClickException(str(error)) from None
+    if output is not None:
+        click.echo(f"{output}: whole; its index.html needs a web server, as 'python3 -m http.server' is one")
     return 0
+
+
+def _measure(clone: "Clone", selection: str) -> None:
+    from convengine.dashboard import measure
+
+    if clone.changed:
+        complain(f"the sources differ from commit {clone.commit[:8]}, as which they count", kind="warning: ")
+    click.echo(f"measuring commit {clone.commit[:8]}: {MINUTES[selection]}; let nothing else run", err=True)
+    with progress("benchmarks", 1) as advance:
+        failed = measure(clone, selection, advance)
+    if failed:
+        complain(f"without a result, as they failed: {', '.join(failed)}; --again runs them anew", kind="warning: ")
 
 
 _INSTALL = "pip install 'convengine[dashboard]'"

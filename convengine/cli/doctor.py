@@ -33,9 +33,14 @@ def doctor(as_json: bool) -> int:
     from convengine.planning import backends, show_config
     from convengine.testing import covering_cases
 
+    config, packages = show_config(), _versions()
+    if not as_json:  # first what is known: a kernel that crashes ends the program
+        click.echo(config)
+        click.echo(f"executable {sys.executable}")
+        click.echo("packages " + ", ".join(f"{name} {number}" for name, number in packages.items()))
+        sys.stdout.flush()
     with progress("problems", 1) as advance:
         report = crosscheck(cases=covering_cases()[::QUICK], progress=lambda done, total: advance(1 / total))
-    config, packages = show_config(), _versions()
     if as_json:
         found: dict[str, Any] = {
             "config": config.splitlines(),
@@ -45,9 +50,6 @@ def doctor(as_json: bool) -> int:
         }
         print_json(found)
         return 0 if report.ok else 1
-    click.echo(config)
-    click.echo(f"executable {sys.executable}")
-    click.echo("packages " + ", ".join(f"{name} {number}" for name, number in packages.items()))
     verdict = "right" if report.ok else "WRONG"
     click.echo(f"\nself-check: {verdict}, {sum(one.cases for one in report.backends)} answers")
     click.echo(repr(report))

@@ -6,7 +6,18 @@ pages behind it. docs/decisions/0013-dashboard.md says what is kept where.
 
 from convengine.dashboard.clone import Clone, NoClone
 from convengine.dashboard.measuring import SELECTIONS, Failed, is_measured, measure
-from convengine.dashboard.serving import serve
-from convengine.dashboard.site import build
+from convengine.dashboard.serving import serve, server_of
+from convengine.dashboard.site import build, place
 
-__all__ = ["SELECTIONS", "Clone", "Failed", "NoClone", "build", "is_measured", "measure", "serve"]
+__all__ = [
+    "SELECTIONS",
+    "Clone",
+    "Failed",
+    "NoClone",
+    "build",
+    "is_measured",
+    "measure",
+    "place",
+    "serve",
+    "server_of",
+]

@@ -1,9 +1,11 @@
 """The clone of the project whose benchmarks are run: asv needs its folder asv_bench and its history."""
 
+import json
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ class Clone:
     def find(cls, start: Path) -> "Clone":
         """Find it at `start`, in a folder above, or where convengine was installed from in place."""
         for folder in (start, *start.parents, Path(__file__).parents[2]):
-            if (folder / CONFIGURATION).is_file():
+            if _is_ours(folder / CONFIGURATION):
                 return cls(folder, _git(folder, "rev-parse", "HEAD"))
         raise NoClone(
             f"the dashboard needs a clone of the project: its benchmarks are no part of what is installed; there is no "
@@ -52,19 +54,17 @@ class Clone:
         """What was measured here; git ignores it."""
         return self.folder / ".asv" / "results"
 
-    @property
-    def branch(self) -> str:
-        """The branch that is checked out; a commit without one is taken by its hash."""
-        name = _git(self.folder, "rev-parse", "--abbrev-ref", "HEAD")
-        return self.commit if name == "HEAD" else name
+    def tips(self, commits: Sequence[str]) -> list[str]:
+        """The checked-out commit and those of `commits` that it does not descend from: what asv is to call branches."""
+        return _git(self.folder, "merge-base", "--independent", self.commit, *commits).split()
 
     @property
     def changed(self) -> bool:
         """Whether the sources differ from the commit that the figures will be filed under."""
         return bool(_git(self.folder, "status", "--porcelain", "--untracked-files=no"))
 
-    def subjects(self, commits: list[str]) -> dict[str, str]:
-        """The first lines of commits' messages, of those that the clone has."""
+    def subjects(self, commits: Iterable[str]) -> dict[str, str]:
+        """The first lines of commits' messages, of those that the clone has: a shallow one lacks some."""
         found = {}
         for commit in commits:
             try:
@@ -74,6 +74,13 @@ class Clone:
         return found
 
 
+def _is_ours(file: Path) -> bool:
+    try:
+        return bool(json.loads(file.read_text())["project"] == "convengine")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _git(folder: Path, *arguments: str) -> str:
     try:
         ran = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
@@ -81,7 +88,7 @@ def _git(folder: Path, *arguments: str) -> str:
         raise NoClone("the dashboard needs git, to know which commit is measured; install it") from None
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()
-        raise NoClone(f"{folder} is no clone with a history: git says: {reason[-1] if reason else error}") from None
+        raise NoClone(f"{folder} is no clone with a history: git says: {reason[0] if reason else error}") from None
     return ran.stdout.strip()
 
 

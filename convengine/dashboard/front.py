@@ -6,19 +6,18 @@ from html import escape
 from importlib.resources import files
 from statistics import geometric_mean
 from string import Template
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from convengine.dashboard import charts
-from convengine.dashboard.results import Key, Measured
-from convengine.tables import fraction_text, seconds_text
+from convengine.dashboard.results import PEERS, Key, Measured, Step
+from convengine.tables import fraction_text, ratio_text, seconds_text
 
 __all__ = ["page"]
 
 IMAGES, RATIO, LIMIT = "filters.Images.time_call", "comparisons.Ratio.track_time", "comparisons.Limit.track_time"
 ACCURACY, SMALL = "comparisons.Accuracy.track_error", "overhead.SmallCall.time_call"
 AUTOMATIC = "convengine"
-# The groups of the chart over commits, by what a benchmark's name starts with, and which of its cases are ours.
+# The groups of the chart over commits, by what a benchmark's name starts with.
 GROUPS = {
     "images": "filters.Images.",
     "signals": "filters.Signals.",
@@ -26,7 +25,6 @@ GROUPS = {
     "small calls": "overhead.SmallCall.",
     "ours / theirs": "comparisons.Ratio.",
 }
-PEERS = {"opencv": "OpenCV", "ndimage": "scipy.ndimage", "signal": "scipy.signal", "torch": "PyTorch"}
 SHOWN = 12  # regressions
 FLOAT_ALL = {"p-dtype": "'float32'", "p-threads": "'all'"}
 
@@ -67,16 +65,28 @@ compares more, and more patiently.</p>
 """)
 
 
-def page(measured: Sequence[Measured], regressions: Sequence[Sequence[Any]], subjects: Mapping[str, str]) -> str:
-    """The page, of the machine that measured last; `regressions` as asv found them, `subjects` of the commits."""
-    latest = max(measured, key=lambda one: (bool(one.values.get(IMAGES)), one.measured))
+def page(measured: Sequence[Measured], steps: Sequence[Step], subjects: Mapping[str, str], here: str) -> str:
+    """The page of what the machine `here` measured last, or, if it has nothing, of what the project did.
+
+    `steps` up that asv found, and the `subjects` of the commits.
+    """
+    latest = max(measured, key=lambda one: (one.machine == here, bool(one.values.get(IMAGES)), one.measured))
     own = [one for one in measured if (one.machine, one.python) == (latest.machine, latest.python)]
-    sections = [_sizes(latest), _ahead(latest), _slower(own, regressions, subjects), _right(latest), _limits(latest)]
+    sections = [
+        _sizes(latest),
+        _ahead(latest),
+        _slower(own, [step for step in steps if step.machine == latest.machine], subjects),
+        _right(latest),
+        _limits(latest),
+    ]
+    subject = escape(subjects.get(latest.commit, ""))
     where = (
-        f"{escape(latest.cpu)}, {escape(latest.threads)} threads, Python {escape(latest.python)}; commit "
-        f"<code>{latest.commit[:8]}</code> “{escape(subjects.get(latest.commit, ''))}”, measured "
+        f"{escape(latest.machine)}: {escape(latest.cpu)}, {escape(latest.threads)} threads, Python "
+        f"{escape(latest.python)}; commit <code>{latest.commit[:8]}</code> “{subject}”, measured "
         f"{latest.measured:%d %B %Y}."
     )
+    if latest.machine != here:
+        where += " <strong>Nothing is measured on this machine yet: these are the project's own figures.</strong>"
     return PAGE.substitute(
         style=files("convengine.dashboard").joinpath("assets", "front.css").read_text(),
         where=where,
@@ -96,23 +106,18 @@ def _sizes(one: Measured) -> str:
     names = list(dict.fromkeys(name for name, _, _ in cases))
     over_k = {name: sorted((k, t) for (b, n, k), t in cases.items() if (b, n) == (name, 1024)) for name in names}
     over_n = {name: sorted((n, t) for (b, n, k), t in cases.items() if (b, k) == (name, 7)) for name in names}
+    over_k, over_n = ({name: points for name, points in lines.items() if points} for lines in (over_k, over_n))
     drawings = [
         _figure(
-            charts.times(
-                {name: points for name, points in lines.items() if points},
-                over,
-                f"Time of one call over {over}, a line for each library",
-            ),
+            charts.times(lines, over, f"Time of one call over {over}, a line for each library"),
             caption,
-            _link(
-                IMAGES,
-                **{"x-axis": axis, **chosen, "p-dtype": "'float32'", "p-threads": "'all'", "y-axis-scale": "log"},
-            ),
+            _link(one, IMAGES, **{"x-axis": axis, "y-axis-scale": "log", **chosen, **FLOAT_ALL}),
         )
         for lines, over, axis, chosen, caption in (
             (over_k, "kernel width", "k", {"p-n": "1024"}, "An image of 1024 x 1024, float32, all threads."),
             (over_n, "image width", "n", {"p-k": "7"}, "A kernel of 7 x 7, float32, all threads."),
         )
+        if lines
     ]
     rows = [
         [f"{n} x {n}, {k} x {k}", *_fastest({name: t for (name, m, w), t in cases.items() if (m, w) == (n, k)})]
@@ -124,7 +129,11 @@ def _sizes(one: Measured) -> str:
         "<p>Leave it to the automatic choice, the thick line: it should lie on the lowest of ours. "
         "<code>ce.explain(x, kernel)</code> says what it takes, and why not the others.</p>"
         f'<div class="charts">{"".join(drawings)}</div>'
-        + _table("The fastest of each, float32, all threads; a missing peer took more than 0.1 s", header, rows),
+        + _table(
+            "The fastest of each, float32, all threads; a missing peer is not installed, or took more than 0.1 s",
+            header,
+            rows,
+        ),
     )
 
 
@@ -149,10 +158,10 @@ def _ahead(one: Measured) -> str:
     rows, marks = [], []
     for problem in dict.fromkeys(problem for _, problem in found):
         ratios = [found.get((library, problem)) for library in libraries]
-        rows.append([str(problem), *("n/a" if r is None else _times(1 / r) for r in ratios)])
+        rows.append([str(problem), *("n/a" if r is None else ratio_text(1 / r) for r in ratios)])
         marks.append(["", *("" if r is None else "good" if r < 1 else "bad" for r in ratios)])
     means = [geometric_mean(1 / r for (library, _), r in found.items() if library == name) for name in libraries]
-    rows.append(["geometric mean", *map(_times, means)])
+    rows.append(["geometric mean", *map(ratio_text, means)])
     marks.append(["", *("good" if mean > 1 else "bad" for mean in means)])
     header = ["problem", *(PEERS.get(str(name), str(name)) for name in libraries)]
     return _section(
@@ -160,11 +169,11 @@ def _ahead(one: Measured) -> str:
         "<p>How many times longer each takes than convengine, all threads, our choice automatic: 2x is half as fast "
         "as convengine, below 1x it is faster.</p>"
         + _table("Time of the library over ours; n/a: not installed, no such filter, or too slow", header, rows, marks)
-        + f'<p class="small"><a href="{_link(RATIO)}">Over the commits</a></p>',
+        + f'<p class="small"><a href="{_link(one, RATIO)}">Over the commits</a></p>',
     )
 
 
-def _slower(own: Sequence[Measured], regressions: Sequence[Sequence[Any]], subjects: Mapping[str, str]) -> str:
+def _slower(own: Sequence[Measured], steps: Sequence[Step], subjects: Mapping[str, str]) -> str:
     """What became slower with which commit."""
     parts = []
     by_commit = {one.commit: one for one in own}
@@ -186,23 +195,33 @@ def _slower(own: Sequence[Measured], regressions: Sequence[Sequence[Any]], subje
             "<p>One commit is measured on this machine so far. Check out another, install it, and run "
             "<code>convengine dashboard</code> again: two and more are compared here.</p>"
         )
-    if regressions:
-        ordered = sorted(regressions, key=lambda found: -_growth(found))[:SHOWN]
-        rows = [[str(found[0]), f"{_growth(found):.2f} times", _jump(found)] for found in ordered]
-        parts.append(_table("asv's steps up, the largest first", ["benchmark", "latest over best", "since"], rows))
+    ours = sorted((step for step in steps if _is_ours(step.case)), key=lambda step: -step.growth)
+    if ours:
+        rows = [
+            [
+                step.case,
+                ratio_text(step.growth),
+                _value(step.case, step.before),
+                _value(step.case, step.after),
+                f"{step.since[:8]} {subjects.get(step.since, '')}",
+            ]
+            for step in ours[:SHOWN]
+        ]
+        header = ["benchmark", "times", "before", "after", "since"]
+        parts.append(_table("Steps up of ours on this machine, as asv finds them, the largest first", header, rows))
     else:
-        parts.append("<p>asv found no step up.</p>")
+        parts.append("<p>asv found no step up of ours on this machine.</p>")
     parts.append('<p><a href="asv/index.html#regressions">All regressions, with their graphs</a></p>')
     return _section("Did a commit slow us down?", "".join(parts))
 
 
-def _growth(found: Sequence[Any]) -> float:
-    last, best = float(found[4]), float(found[5])
-    return last / best if best else math.inf
+def _is_ours(case: str) -> bool:
+    """Whether a benchmark times convengine: a filter or a layer may be somebody else's."""
+    return not case.startswith(("filters.", "layers.")) or "'convengine" in case or "(" not in case
 
 
-def _jump(found: Sequence[Any]) -> str:
-    return "; ".join(f"{before:.3g} to {after:.3g}" for _, _, before, after in found[6])
+def _value(case: str, value: float) -> str:
+    return seconds_text(value) if ".time" in case and "comparisons" not in case else f"{value:.3g}"
 
 
 def _relative(own: Sequence[Measured], start: str) -> list[float]:
@@ -261,16 +280,12 @@ def _limits(one: Measured) -> str:
     return _section("How far is the limit?", text)
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.0f}x" if ratio >= 20 else f"{ratio:.2g}x" if ratio >= 1 else f"{ratio:.2f}x"
-
-
 def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>"
 
 
 def _figure(drawing: str, caption: str, link: str = "") -> str:
-    more = f' <a href="{link}">As numbers, with a choice of parameters</a>' if link else ""
+    more = f' <a href="{link}">As a graph, with a choice of parameters</a>' if link else ""
     return f"<figure>{drawing}<figcaption>{escape(caption)}{more}</figcaption></figure>"
 
 
@@ -296,7 +311,6 @@ def _table(
     )
 
 
-def _link(benchmark: str, **chosen: str) -> str:
-    """To asv's graph of a benchmark, its parameters chosen."""
-    query = urlencode(chosen, quote_via=quote)
-    return escape(f"asv/index.html#{benchmark}" + (f"?{query}" if query else ""))
+def _link(one: Measured, benchmark: str, **chosen: str) -> str:
+    """To asv's graph of a benchmark on the machine, parameters chosen."""
+    return escape(f"asv/index.html#{benchmark}?{urlencode({'machine': one.machine, **chosen}, quote_via=quote)}")

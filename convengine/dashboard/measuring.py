@@ -1,15 +1,19 @@
 """Runs asv's benchmarks on the convengine that is installed, and files what they find under the clone's commit."""
 
+import fcntl
 import json
-import math
 import os
 import platform
 import re
+import signal
+import site
 import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +39,20 @@ QUICK = ("processes=1", "warmup_time=0.02", "sample_time=0.005", "repeat=(2, 5, 
 ENVIRONMENT = f"existing-py{sys.version_info.major}.{sys.version_info.minor}"
 PERCENT = re.compile(rb"^\[\s*(\d+\.\d+)%\]")
 TOLD = 12  # lines of asv's output that an error shows
+GRACE = 10.0  # seconds that asv may take to end
 
 
 class Failed(RuntimeError):
     """asv ended with an error; the text has its last lines."""
 
 
-def configuration(clone: Clone, folder: Path, **more: Any) -> Path:
-    """Write a configuration of asv that keeps everything in `folder`; return its file."""
+def configuration(clone: Clone, folder: Path, commits: Sequence[str] = ()) -> Path:
+    """Write a configuration of asv that keeps everything in `folder` and knows of the commits; return its file."""
     values = json.loads((clone.folder / CONFIGURATION).read_text())
-    values |= {"repo": str(clone.folder), "branches": [clone.branch], "benchmark_dir": str(clone.benchmarks)}
+    values |= {"repo": str(clone.folder), "branches": clone.tips(commits), "benchmark_dir": str(clone.benchmarks)}
     values |= {name: str(folder / name) for name in ("results_dir", "html_dir", "env_dir")}
     file = folder / "asv.conf.json"
-    file.write_text(json.dumps(values | more))
+    file.write_text(json.dumps(values))
     return file
 
 
@@ -57,16 +62,24 @@ def is_measured(clone: Clone, selection: str) -> bool:
     return done.is_file() and (selection in (words := done.read_text().split()) or "full" in words)
 
 
-def measure(clone: Clone, selection: str, advance: Callable[[float], None]) -> None:
+def measure(clone: Clone, selection: str, advance: Callable[[float], None]) -> list[str]:
     """Run a selection, calling `advance` with shares of the whole, and add the results to the clone's store.
+
+    What is found before an interruption is added, too.
+
+    Returns
+    -------
+    list of str
+        The benchmarks that failed in some case.
 
     Raises
     ------
     Failed
-        If asv does.
+        If asv does, or if another dashboard measures in this clone.
     """
     here = machine()
-    with tempfile.TemporaryDirectory(prefix="convengine-dashboard-") as name:
+    clone.store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="convengine-dashboard-") as name, _alone(clone.store / "lock"):
         folder = Path(name)
         # asv keeps what it knows of machines in the user's home: it gets one that goes when it is done.
         (folder / ".asv-machine.json").write_text(json.dumps({"version": 1, here["machine"]: here}))
@@ -74,23 +87,54 @@ def measure(clone: Clone, selection: str, advance: Callable[[float], None]) -> N
         attributes = [part for value in QUICK for part in ("-a", value)] if selection == "quick" else []
         command = ["run", "--config", str(configuration(clone, folder)), "-E", f"existing:{sys.executable}"]
         command += ["--set-commit-hash", clone.commit, "--machine", here["machine"], *patterns, *attributes]
-        run_asv(command, folder, advance)
-        found = [path for path in (folder / "results_dir" / here["machine"]).glob("*.json") if path.stem != "machine"]
-        if not found:
+        try:
+            run_asv(command, folder, advance)
+        except BaseException:
+            _file(clone, folder / "results_dir", selection)
+            raise
+        failed = _file(clone, folder / "results_dir", selection)
+        if failed is None:
             raise Failed("asv measured nothing: is a benchmark's name or parameter gone?")
-        target = clone.store / here["machine"]
-        target.mkdir(parents=True, exist_ok=True)
-        _write(clone.store / "benchmarks.json", json.loads((folder / "results_dir" / "benchmarks.json").read_text()))
-        _write(target / "machine.json", here)
-        _add(json.loads(found[0].read_text()), target / f"{clone.commit[:8]}-{ENVIRONMENT}.json")
         done = _done(clone)
         done.write_text(f"{done.read_text() if done.is_file() else ''}{selection}\n")
+        return failed
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold a lock: two at once would spoil each other's times."""
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Failed("another dashboard measures in this clone; wait for its end") from None
+        yield
+
+
+def _file(clone: Clone, results: Path, selection: str) -> list[str] | None:
+    """Add what asv has written to the store; return what failed, or None where there is nothing."""
+    here = machine()
+    found = [path for path in (results / here["machine"]).glob("*.json") if path.stem != "machine"]
+    if not found:
+        return None
+    target = clone.store / here["machine"]
+    target.mkdir(parents=True, exist_ok=True)
+    _write(clone.store / "benchmarks.json", json.loads((results / "benchmarks.json").read_text()))
+    _write(target / "machine.json", here)
+    raw = json.loads(found[0].read_text())
+    _add(raw, target / f"{clone.commit[:8]}-{ENVIRONMENT}.json", SELECTIONS[selection])
+    # asv writes null for a case that failed, NaN for one that was refused or not asked for.
+    return [name for name, columns in raw["results"].items() if columns[0] is None or None in columns[0]]
 
 
 def run_asv(arguments: list[str], home: Path, advance: Callable[[float], None]) -> None:
-    """Run asv, whose home is `home`; Ctrl-C reaches it too, and it is waited for."""
-    environment = os.environ | {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    """Run asv, whose home is `home`.
+
+    It has a process group of its own, so that Ctrl-C reaches it once, from here: it then ends the benchmark that runs.
+    """
+    environment = os.environ | {"HOME": str(home), "PYTHONUNBUFFERED": "1", "PYTHONUSERBASE": site.getuserbase()}
     environment.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    environment.setdefault("GIT_CONFIG_GLOBAL", str(Path.home() / ".gitconfig"))
     last: deque[str] = deque(maxlen=TOLD)
     reached = 0.0
     with subprocess.Popen(
@@ -100,6 +144,7 @@ def run_asv(arguments: list[str], home: Path, advance: Callable[[float], None]) 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        process_group=0,
     ) as process:
         assert process.stdout is not None
         try:
@@ -110,7 +155,11 @@ def run_asv(arguments: list[str], home: Path, advance: Callable[[float], None]) 
                     advance(max(now - reached, 0.0))
                     reached = max(reached, now)
         except BaseException:
-            process.terminate()
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
             raise
     # 2: some benchmarks failed, which shows in the pages as a missing value
     if process.returncode not in (0, 2):
@@ -118,11 +167,11 @@ def run_asv(arguments: list[str], home: Path, advance: Callable[[float], None]) 
 
 
 def _done(clone: Clone) -> Path:
-    return clone.store / str(machine()["machine"]) / f"{clone.commit[:8]}.done"
+    return clone.store / str(machine()["machine"]) / f"{clone.commit[:8]}-{ENVIRONMENT}.done"
 
 
-def _add(new: dict[str, Any], file: Path) -> None:
-    """Write a result file; what it holds of cases that were not run this time stays.
+def _add(new: dict[str, Any], file: Path, patterns: Sequence[str] = (".",)) -> None:
+    """Write a result file; what it holds of cases that the patterns did not ask for stays.
 
     The interpreter's path, which asv writes in three places, becomes its version.
     """
@@ -131,38 +180,31 @@ def _add(new: dict[str, Any], file: Path) -> None:
     if file.is_file():
         old = json.loads(file.read_text())
         for name, columns in old["results"].items():
-            new["results"][name] = _merged(columns, new["results"].get(name))
+            new["results"][name] = _merged(name, columns, new["results"].get(name), patterns)
     _write(file, new)
 
 
-def _merged(old: list[Any], new: list[Any] | None) -> list[Any]:
-    """Columns of a benchmark, value by value: the new ones where there are any."""
-    if new is None or not new[0]:
+def _merged(name: str, old: list[Any], new: list[Any] | None, patterns: Sequence[str]) -> list[Any]:
+    """Columns of a benchmark, case by case: the new ones where they were asked for."""
+    if new is None:
         return old
-    if not old[0] or old[1:3] != new[1:3]:
-        return new  # other parameters or another version: not to be mixed
-    was, now = old[0], new[0]
-    measured = [_is_number(value) for value in now]
-    merged = []
-    for column, (before, after) in enumerate(_padded(old, new)):
-        if column == 1 or not (isinstance(after, list) and isinstance(before, list)) or len(before) != len(was):
-            merged.append(after)
-        else:
-            merged.append([a if m else b for a, b, m in zip(after, before, measured, strict=True)])
-    return merged
-
-
-def _padded(old: list[Any], new: list[Any]) -> list[tuple[Any, Any]]:
+    if not old[0] or not new[0] or old[1:3] != new[1:3]:
+        return new  # all failed, or other parameters or another version: not to be mixed
+    cases = [f"{name}({', '.join(texts)})" if texts else name for texts in product(*new[1])]  # as asv matches them
+    asked = [any(re.search(pattern, case) for pattern in patterns) for case in cases]
     size = max(len(old), len(new))
-    return list(zip(old + [None] * (size - len(old)), new + [None] * (size - len(new)), strict=True))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    merged = []
+    for column in range(size):
+        before, after = (row[column] if column < len(row) else None for row in (old, new))
+        if column != 1 and isinstance(before, list) and isinstance(after, list) and len(before) == len(asked):
+            after = [a if wanted else b for a, b, wanted in zip(after, before, asked, strict=True)]
+        merged.append(after)
+    return merged
 
 
 def _write(file: Path, value: Any) -> None:
     """Whole, or as it was."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(value))
-    partial.replace(file)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".partial", delete=False) as partial:
+        partial.write(json.dumps(value))
+    Path(partial.name).chmod(0o644)  # as other files, not a temporary one's
+    Path(partial.name).replace(file)

@@ -10,7 +10,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Measured", "load"]
+__all__ = ["PEERS", "Measured", "Step", "load", "read_steps", "result_files"]
+
+# What peers are called on pages.
+PEERS = {"opencv": "OpenCV", "ndimage": "scipy.ndimage", "signal": "scipy.signal", "torch": "PyTorch"}
 
 Key = tuple[Any, ...]
 
@@ -39,10 +42,54 @@ class Measured:
     values: dict[str, dict[Key, float]] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step up that asv found in a benchmark on one machine: the values before and after, and the commits."""
+
+    case: str
+    machine: str
+    before: float
+    after: float
+    since: str
+
+    @property
+    def growth(self) -> float:
+        """How many times as much."""
+        return self.after / self.before if self.before else math.inf
+
+
+def result_files(folder: Path) -> list[Path]:
+    """The result files below a folder, which has a folder for each machine."""
+    return sorted(file for file in folder.glob("*/*.json") if file.name != "machine.json")
+
+
 def load(folder: Path) -> list[Measured]:
-    """Read every result file below `folder`; by date of commit."""
-    files = [file for file in folder.glob("*/*.json") if file.name != "machine.json"]
-    return sorted(map(_read, map(json.loads, map(Path.read_text, files))), key=lambda one: (one.committed, one.machine))
+    """Read every result file below `folder`; by date of commit.
+
+    Raises
+    ------
+    ValueError
+        If one is none; the text names it.
+    """
+    found = []
+    for file in result_files(folder):
+        try:
+            found.append(_read(json.loads(file.read_text())))
+        except (ValueError, KeyError, TypeError) as error:
+            where = f"{file.parent.name}/{file.name}"
+            raise ValueError(f"{where} holds no results of asv ({type(error).__name__}); remove it") from None
+    return sorted(found, key=lambda one: (one.committed, one.machine))
+
+
+def read_steps(pages: Path) -> list[Step]:
+    """What asv's page of regressions lists, the last step of each benchmark."""
+    hashes = json.loads((pages / "index.json").read_text())["revision_to_hash"]
+    steps = []
+    for case, path, _, _, _, _, jumps in json.loads((pages / "regressions.json").read_text())["regressions"]:
+        where = next(part.removeprefix("machine-") for part in path.split("/") if part.startswith("machine-"))
+        _, revision, before, after = jumps[-1]
+        steps.append(Step(case, where, before, after, hashes[str(revision)]))
+    return steps
 
 
 def _read(raw: dict[str, Any]) -> Measured:

@@ -7,7 +7,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-__all__ = ["serve"]
+from convengine.dashboard.measuring import Failed
+
+__all__ = ["serve", "server_of"]
 
 HOST = "127.0.0.1"  # nobody else can reach it
 
@@ -19,14 +21,27 @@ class Quiet(SimpleHTTPRequestHandler):
         """Be quiet."""
 
 
-def serve(folder: Path, port: int, *, browse: bool, tell: Callable[[str], object]) -> None:
-    """Serve a folder until Ctrl-C; port 0 is any that is free. Calls `tell` with the address first."""
-    with ThreadingHTTPServer((HOST, port), partial(Quiet, directory=str(folder))) as server:
-        address = f"http://{HOST}:{server.server_address[1]}/"
-        tell(address)
-        if browse:
-            webbrowser.open(address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return
+def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of what the folder will hold, which has its port already; 0 is any that is free.
+
+    Raises
+    ------
+    Failed
+        If the port can't be had.
+    """
+    try:
+        return ThreadingHTTPServer((HOST, port), partial(Quiet, directory=str(folder)))
+    except OSError as error:
+        raise Failed(f"port {port} of {HOST} can't be had: {error.strerror}; name another, or none") from None
+
+
+def serve(server: ThreadingHTTPServer, *, browse: bool, tell: Callable[[str], object]) -> None:
+    """Serve until Ctrl-C; calls `tell` with the address first."""
+    address = f"http://{HOST}:{server.server_address[1]}/"
+    tell(address)
+    if browse:
+        webbrowser.open(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        return

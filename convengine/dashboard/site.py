@@ -4,16 +4,17 @@ import json
 import re
 import shutil
 import tempfile
+from errno import EEXIST
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from convengine.dashboard.clone import Clone
+from convengine.dashboard.clone import Clone, machine
 from convengine.dashboard.front import page
 from convengine.dashboard.measuring import Failed, configuration, run_asv
-from convengine.dashboard.results import load
+from convengine.dashboard.results import Measured, load, read_steps, result_files
 
-__all__ = ["MARK", "build"]
+__all__ = ["MARK", "build", "place"]
 
 MARK = "convengine-dashboard"  # a file of every site: a folder that has it may be replaced by a newer site
 # How asv's pages ask for scripts and styles of other hosts.
@@ -40,47 +41,77 @@ def build(clone: Clone, target: Path) -> None:
     Failed
         If asv can't make its pages.
     """
-    if target.exists() and not (target / MARK).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(17, "there is something else; name a new folder", str(target))
+    target = place(clone, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
         folder = Path(name)
         site = folder / "site"
         results = folder / "results_dir"
-        _gather(results, clone.history, clone.store)
-        if not (results / "benchmarks.json").is_file():
+        measured = _gather(results, clone)
+        if not measured:
             raise Failed("nothing is measured yet: run 'convengine dashboard' without --no-run")
-        run_asv(["publish", "--no-pull", "--config", str(configuration(clone, folder))], folder, lambda share: None)
+        conf = configuration(clone, folder, sorted({one.commit for one in measured}))
+        run_asv(["publish", "--no-pull", "--config", str(conf)], folder, lambda share: None)
         site.mkdir()
         (folder / "html_dir").rename(site / "asv")
         _complete(site / "asv")
-        regressions = json.loads((site / "asv" / "regressions.json").read_text())["regressions"]
-        measured = load(results)
-        subjects = clone.subjects([one.commit for one in measured])
-        (site / "index.html").write_text(page(measured, regressions, subjects), encoding="utf-8")
+        steps = read_steps(site / "asv")
+        subjects = clone.subjects({one.commit for one in measured})
+        text = page(measured, steps, subjects, str(machine()["machine"]))
+        (site / "index.html").write_text(text, encoding="utf-8")
         (site / MARK).write_text("made by 'convengine dashboard', which may replace this folder\n")
-        site.chmod(0o755)
-        if target.exists():
-            target.rename(folder / "before")
+        _replace(target, site, folder / "before")
+
+
+def place(clone: Clone, target: Path) -> Path:
+    """Where the site goes, whole; FileExistsError if that may not be replaced."""
+    target = target.resolve()
+    if any(target == kept or kept in target.parents for kept in (clone.store, clone.history)):
+        raise FileExistsError(EEXIST, "results are kept there; name another folder", str(target))
+    if target.exists() and not (target / MARK).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(EEXIST, "there is something else; name a new folder", str(target))
+    return target
+
+
+def _replace(target: Path, site: Path, before: Path) -> None:
+    """Put the site in the place of an older one, which comes back if that fails."""
+    had = target.exists()
+    if had:
+        target.rename(before)
+    try:
         site.rename(target)
+    except BaseException:
+        if had:
+            before.rename(target)
+        raise
 
 
-def _gather(results: Path, *sources: Path) -> None:
-    """Copy the results of all sources into one folder; of two lists of benchmarks the last one's entries stay.
+def _gather(results: Path, clone: Clone) -> list[Measured]:
+    """Copy the results of the project and of the clone into one folder, and read them.
 
-    A benchmark that nobody has run is left out: asv's page would ask for its graph, which is not there.
+    Left out is what asv's page would ask for in vain: commits that a shallow clone lacks, and benchmarks that nobody
+    has run.
     """
     results.mkdir()
     benchmarks: dict[str, Any] = {}
-    for source in sources:
-        if source.is_dir():
-            shutil.copytree(source, results, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.done", "*.partial"))
-            if (source / "benchmarks.json").is_file():
-                benchmarks |= json.loads((source / "benchmarks.json").read_text())
-    found = {name for one in load(results) for name, cases in one.values.items() if cases} | {"version"}
-    if benchmarks:
-        known = {name: values for name, values in benchmarks.items() if name in found}
-        (results / "benchmarks.json").write_text(json.dumps(known))
+    for source in (clone.history, clone.store):
+        if (source / "benchmarks.json").is_file():
+            benchmarks |= json.loads((source / "benchmarks.json").read_text())
+        for file in source.glob("*/*.json"):
+            (results / file.parent.name).mkdir(exist_ok=True)
+            shutil.copy(file, results / file.parent.name / file.name)
+    known = clone.subjects({one.commit for one in load(results)})
+    for file in result_files(results):
+        if not any(commit.startswith(file.name.partition("-")[0]) for commit in known):
+            file.unlink()
+    for folder in (path for path in results.iterdir() if path.is_dir()):
+        if not any(file.parent == folder for file in result_files(results)):
+            shutil.rmtree(folder)
+    measured = load(results)
+    found = {name for one in measured for name, cases in one.values.items() if cases} | {"version"}
+    kept = {name: values for name, values in benchmarks.items() if name in found}
+    (results / "benchmarks.json").write_text(json.dumps(kept))
+    return measured
 
 
 def _complete(pages: Path) -> None:

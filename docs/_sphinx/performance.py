@@ -3,15 +3,14 @@
 from pathlib import Path
 from statistics import geometric_mean
 
-from convengine.dashboard.results import Measured, load
-from convengine.tables import seconds_text
+from convengine.dashboard.results import PEERS, Measured, load
+from convengine.tables import fraction_text, ratio_text, seconds_text
 
 __all__ = ["markdown"]
 
 HISTORY = Path(__file__).parents[2] / "asv_bench" / "results"
 IMAGES, RATIO = "filters.Images.time_call", "comparisons.Ratio.track_time"
 LIMIT, ACCURACY = "comparisons.Limit.track_time", "comparisons.Accuracy.track_error"
-PEERS = {"opencv": "OpenCV", "ndimage": "scipy.ndimage", "signal": "scipy.signal", "torch": "PyTorch"}
 
 
 def markdown() -> str:
@@ -19,7 +18,7 @@ def markdown() -> str:
     one = load(HISTORY)[-1]
     where = (
         f"{one.cpu}, {one.threads} threads, Python {one.python}, commit `{one.commit[:8]}`, {one.measured:%d %B %Y}; "
-        "n/a: the library has no such filter, or takes more than 0.1 s for a call."
+        "n/a: the library has no such filter, or takes much more than 0.1 s for a call."
     )
     return "\n\n".join([where, *_ratios(one), *_images(one), *_limits(one)])
 
@@ -33,11 +32,11 @@ def _ratios(one: Measured) -> list[str]:
     found = one.values[RATIO]
     libraries = list(dict.fromkeys(library for library, _ in found))
     rows = [
-        [problem, *(f"{1 / found[name, problem]:.2g}" if (name, problem) in found else "n/a" for name in libraries)]
+        [problem, *(ratio_text(1 / found[name, problem]) if (name, problem) in found else "n/a" for name in libraries)]
         for problem in dict.fromkeys(problem for _, problem in found)
     ]
     means = [geometric_mean(1 / r for (library, _), r in found.items() if library == name) for name in libraries]
-    rows.append(["geometric mean", *(f"**{mean:.2g}**" for mean in means)])
+    rows.append(["geometric mean", *(f"**{ratio_text(mean)}**" for mean in means)])
     return [
         "## How many times longer the others take",
         "Medians of five rounds in which the libraries take turns, results checked. Above 1, convengine is faster.",
@@ -66,7 +65,9 @@ def _images(one: Measured) -> list[str]:
 
 def _limits(one: Measured) -> list[str]:
     rows = [[problem, f"{value:.2f}"] for (problem,), value in one.values[LIMIT].items()]
-    errors = [[name, "exact" if value == 0 else f"{value:.3g}"] for (name,), value in one.values[ACCURACY].items()]
+    errors = [
+        [name, "exact" if value == 0 else fraction_text(value)] for (name,), value in one.values[ACCURACY].items()
+    ]
     return [
         "## The machine's limit, and the proof's",
         "The time over the least that a direct sum could take: all multiply-adds at the peak rate, or reading and "
