@@ -318,9 +318,23 @@ def test_the_command_measures_what_is_missing(empty, selection, tmp_path, monkey
     assert "whole" in done("dashboard", "--output", tmp_path / "site")
     done_but_told("dashboard", "--again", "--full", "--output", tmp_path / "site")
     assert runs == ["quick", "full"]
-    (empty.folder / "text").write_text("changed")
-    told = done_but_told("dashboard", "--again", "--output", tmp_path / "site")
-    assert f"the sources differ from commit {empty.commit[:8]}" in told
+    assert "differs" not in result
+
+
+@pytest.mark.parametrize("what", ["sources", "installation"])
+def test_what_is_not_the_commit_is_said(empty, tmp_path, monkeypatch, what):
+    monkeypatch.setattr(dashboard, "measure", lambda clone, selection, advance: [])
+    monkeypatch.setattr(dashboard, "build", lambda clone, target: None)
+    if what == "sources":
+        (empty.folder / "text").write_text("changed")
+    else:
+        (empty.folder / "convengine").mkdir()
+        (empty.folder / "convengine" / "errors.py").write_text("# of another commit")
+        git(empty.folder, "add", "-A")
+        git(empty.folder, "commit", "-q", "-m", "Another")
+    commit = git(empty.folder, "rev-parse", "HEAD")
+    told = done_but_told("dashboard", "--output", tmp_path / "site")
+    assert f"what is installed differs from commit {commit[:8]}, as which it counts" in told
 
 
 def done_but_told(*arguments):

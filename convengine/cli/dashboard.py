@@ -65,7 +65,7 @@ def _measure(clone: "Clone", selection: str) -> None:
     from convengine.dashboard import measure
 
     if clone.changed:
-        complain(f"the sources differ from commit {clone.commit[:8]}, as which they count", kind="warning: ")
+        complain(f"what is installed differs from commit {clone.commit[:8]}, as which it counts", kind="warning: ")
     click.echo(f"measuring commit {clone.commit[:8]}: {MINUTES[selection]}; let nothing else run", err=True)
     with progress("benchmarks", 1) as advance:
         failed = measure(clone, selection, advance)

@@ -60,8 +60,17 @@ class Clone:
 
     @property
     def changed(self) -> bool:
-        """Whether the sources differ from the commit that the figures will be filed under."""
-        return bool(_git(self.folder, "status", "--porcelain", "--untracked-files=no"))
+        """Whether what is installed differs from the commit that the figures will be filed under.
+
+        The clone's sources may be changed, or the installation be that of another commit: its Python files tell.
+        """
+        if _git(self.folder, "status", "--porcelain", "--untracked-files=no"):
+            return True
+        installed, here = Path(__file__).parents[1], self.folder / "convengine"
+        return any(
+            not (installed / name).is_file() or (installed / name).read_bytes() != (here / name).read_bytes()
+            for name in (file.relative_to(here) for file in here.rglob("*.py"))
+        )
 
     def subjects(self, commits: Iterable[str]) -> dict[str, str]:
         """The first lines of commits' messages, of those that the clone has: a shallow one lacks some."""
