@@ -114,6 +114,9 @@ def test_a_dashboard_on_a_page_is_one_that_would_be_made(
     dashboard = pytest.importorskip("convengine.dashboard", reason="the dashboard needs matplotlib")
     monkeypatch.chdir(tmp_path)
     made: list[str] = []
+    clone = dashboard.Clone(ROOT, "0" * 40)  # an installed convengine knows none, and a source distribution has no git
+    monkeypatch.setattr(dashboard.Clone, "find", lambda start: clone)
+    monkeypatch.setattr(dashboard, "is_measured", lambda *_: True)
     monkeypatch.setattr(dashboard, "measure", lambda *_: made.append("measured"))
     monkeypatch.setattr(dashboard, "build", lambda *_: made.append("built"))
     monkeypatch.setattr(dashboard, "serve", lambda *_, **__: made.append("served"))
