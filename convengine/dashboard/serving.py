@@ -1,5 +1,6 @@
 """Serves the pages to this machine's browsers."""
 
+import sys
 import webbrowser
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,15 @@ class Quiet(SimpleHTTPRequestHandler):
         """Be quiet."""
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of a browser that goes on to another page before it has all of this one."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what else goes wrong."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
     """A server of what the folder will hold, which has its port already; 0 is any that is free.
 
@@ -30,7 +40,7 @@ def server_of(folder: Path, port: int) -> ThreadingHTTPServer:
         If the port can't be had.
     """
     try:
-        return ThreadingHTTPServer((HOST, port), partial(Quiet, directory=str(folder)))
+        return Server((HOST, port), partial(Quiet, directory=str(folder)))
     except OSError as error:
         raise Failed(f"port {port} of {HOST} can't be had: {error.strerror}; name another, or none") from None
 
