@@ -30,7 +30,7 @@ __all__ = ["FILTERING", "LIBRARIES", "OURS", "PATIENCE", "THREADS", "call", "con
 
 def refuse(reason):
     """Make asv write n/a."""
-    raise NotImplementedError(reason)
+    raise NotImplementedError(reason)  # asv's own sign, in setup, for n/a
 
 
 def confine(threads):

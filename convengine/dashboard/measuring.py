@@ -89,7 +89,7 @@ def measure(clone: Clone, selection: str, advance: Callable[[float], None]) -> l
         command += ["--set-commit-hash", clone.commit, "--machine", here["machine"], *patterns, *attributes]
         try:
             run_asv(command, folder, advance)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what was found until then is kept
             _file(clone, folder / "results_dir", selection)
             raise
         failed = _file(clone, folder / "results_dir", selection)
@@ -154,7 +154,7 @@ def run_asv(arguments: list[str], home: Path, advance: Callable[[float], None]) 
                     now = float(percent[1]) / 100
                     advance(max(now - reached, 0.0))
                     reached = max(reached, now)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nothing may go on running
             process.send_signal(signal.SIGINT)
             try:
                 process.wait(GRACE)

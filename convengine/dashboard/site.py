@@ -80,7 +80,7 @@ def _replace(target: Path, site: Path, before: Path) -> None:
         target.rename(before)
     try:
         site.rename(target)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: the older site comes back
         if had:
             before.rename(target)
         raise
