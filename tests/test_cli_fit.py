@@ -53,6 +53,13 @@ def test_the_mode_is_what_the_sizes_say_and_the_kernel_serves_filter(op, mode):
     assert_array_equal(np.load("z.npy"), y)
 
 
+def test_an_array_of_colours_is_read_as_filter_writes_it():
+    done("filter", "colour.png", "y.npy", "--kernel", "[[1,2],[3,4]]", "--dtype", "int32")
+    answer = json.loads(fitted("colour.png", "y.npy", "--kernel-size", "2x2", "--channel-axis", "-1", "--json"))
+    assert np.abs(np.array(answer["kernel"]) - [[1, 2], [3, 4]]).max() < 1e-10
+    assert "say --channel-axis -1" in refused("fit", "colour.png", "y.npy", "--kernel-size", "2x2")
+
+
 def test_colours_have_one_kernel():
     y = ce.corr2d(COLOUR, KERNEL, mode="same", boundary="wrap", channel_axis=-1, bias=9).astype(np.float32)
     imwrite("y.tif", y, photometric="rgb")

@@ -1,13 +1,22 @@
 """Layers of convolutional networks, forward and backward, and the training of a small one, by library."""
 
 import functools
+import multiprocessing
+import site
+import statistics
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 import convengine as ce
+from convengine.bench.peers import PEERS
+from convengine.bench.timing import measure
 
 from .subjects import THREADS, confine, refuse
 
+ROUNDS, SECONDS = 5, 0.05
+HERE = str(Path(__file__).parents[1])  # where a new process finds this module
 LIBRARIES = ["convengine", "convengine/cython", "convengine/fft", "convengine/torch", "torch"]
 LAYERS = {  # (N, C_in, size), (C_out, k), stride: layers of ResNet-50, He et al. 2015
     "first": ((8, 3, 224), (64, 7), 2),
@@ -75,33 +84,70 @@ class Layers:
 
 
 @functools.cache
-def _filter(n, k):
+def _filter(n, k, dtype):
     rng = np.random.default_rng(0)
-    return rng.standard_normal((n, n)).astype(np.float32), rng.standard_normal((k, k)).astype(np.float32)
+    return rng.standard_normal((n, n)).astype(dtype), rng.standard_normal((k, k)).astype(dtype)
 
 
 class FilterGradients:
-    """The gradients of one filter on a square image, float32, "reflect" border."""
+    """The gradients of one filter on a square image, "reflect" border."""
 
-    version = "1"
-    params = (["convengine", "convengine/cython", "convengine/fft"], [256, 1024], [3, 7, 31], THREADS)
-    param_names = ("backend", "n", "k", "threads")
+    version = "2"
+    params = (
+        ["convengine", "convengine/cython", "convengine/fft"],
+        [256, 1024],
+        [3, 7, 31],
+        ["float32", "float64"],
+        THREADS,
+    )
+    param_names = ("backend", "n", "k", "dtype", "threads")
 
-    def setup(self, backend, n, k, threads):
-        self.x, self.kernel = _filter(n, k)
+    def setup(self, backend, n, k, dtype, threads):
+        self.x, self.kernel = _filter(n, k, dtype)
         name = backend.partition("/")[2] or None
         self.how = {"mode": "same", "boundary": "reflect", "backend": name, "workers": confine(threads)}
         try:
-            self.time_grad_input(backend, n, k, threads)
-            self.time_grad_kernel(backend, n, k, threads)
+            self.time_grad_input(backend, n, k, dtype, threads)
+            self.time_grad_kernel(backend, n, k, dtype, threads)
         except ce.NoBackend as refusal:
             refuse(str(refusal))
 
-    def time_grad_input(self, backend, n, k, threads):
+    def time_grad_input(self, backend, n, k, dtype, threads):
         ce.corr2d_grad_input(self.x, self.kernel, self.x.shape, **self.how)
 
-    def time_grad_kernel(self, backend, n, k, threads):
+    def time_grad_kernel(self, backend, n, k, dtype, threads):
         ce.corr2d_grad_kernel(self.x, self.x, self.kernel.shape, **self.how)
+
+
+def _seconds(library, layer, operation):
+    """Time one call; in a process of the library's own."""
+    ways = _theirs(layer, "all") if library == "torch" else _ours(library, layer, "all")
+    return measure(ways[operation], SECONDS).seconds
+
+
+class LayerRatio:
+    """Our time over PyTorch's, all threads: 0.5 is twice as fast. Each in a process of its own, in turn."""
+
+    version = "1"
+    params = (["torch"], list(LAYERS), ["forward", "grad_input", "grad_kernel"])
+    param_names = ("library", "layer", "operation")
+    unit = "ours / theirs"
+    timeout = 120
+
+    def setup(self, library, layer, operation):
+        if PEERS[library].missing:
+            refuse(f"pip install {PEERS[library].install}")
+
+    def track_time(self, library, layer, operation):
+        alone = functools.partial(
+            ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"), site.addsitedir, (HERE,)
+        )
+        ratios = []
+        with alone() as ours, alone() as theirs:
+            for _ in range(ROUNDS):
+                mine = ours.submit(_seconds, "convengine", layer, operation).result()
+                ratios.append(mine / theirs.submit(_seconds, library, layer, operation).result())
+        return statistics.median(ratios)
 
 
 class Training:

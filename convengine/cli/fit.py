@@ -93,7 +93,11 @@ def fit(
         raise click.UsageError(f"--{', --'.join(given)} needs --method gradient")
     if save is not None:
         _check_save(save, source, wanted)
-    x, y = (_samples(path, len(kernel_size), max_pixels, channel_axis) for path in (source, wanted))
+    arrays = [path for path in (source, wanted) if path.suffix.lower() == ".npy"]
+    x, y = (
+        _samples(path, len(kernel_size), max_pixels, None if arrays and path not in arrays else channel_axis)
+        for path in (source, wanted)
+    )
     how: dict[str, Any] = {"mode": mode or _mode(source, x, wanted, y, kernel_size), "boundary": boundary, "bias": bias}
     epochs = given.get("epochs", 10)
     if method == "gradient":
@@ -142,9 +146,15 @@ def _samples(path: Path, ndim: int, max_pixels: int, channel_axis: int | str | N
             f"{path}: a picture takes a kernel of 2 axes; got --kernel-size of {ndim}; write 1x5 for a row, 5x1 for a "
             "column"
         )
+    shape = page.samples.shape
+    if path.suffix.lower() == ".npy" and channel_axis is None and ndim == 2 and len(shape) == 3 and shape[-1] in (3, 4):
+        raise click.ClickException(
+            f"{path}: shape {shape} may be a picture with {shape[-1]} colours or a stack; "
+            "say --channel-axis -1 or --channel-axis none"
+        )
     samples = page.samples if page.channel_axis is None else np.moveaxis(page.samples, page.channel_axis, 0)
     if samples.ndim < ndim:
-        raise click.ClickException(f"{path}: has shape {page.samples.shape}, too few axes for a kernel of {ndim}")
+        raise click.ClickException(f"{path}: has shape {shape}, too few axes for a kernel of {ndim}")
     return samples
 
 

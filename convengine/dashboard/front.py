@@ -264,7 +264,7 @@ def _right(one: Measured) -> str:
 
 def _limits(one: Measured) -> str:
     found = {str(key[0]): value for key, value in one.values.get(LIMIT, {}).items()}
-    small = {key[0]: value for key, value in one.values.get(SMALL, {}).items() if key[1]}
+    small = {n: value for (who, n, out), value in one.values.get(SMALL, {}).items() if who == AUTOMATIC and out}
     if not found:
         return ""
     rows = [[name, f"{value:.2f}"] for name, value in found.items()]
