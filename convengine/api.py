@@ -11,18 +11,20 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.ma import MaskedArray
 
-from convengine import config, libraries, recall, select
+from convengine import config, libraries, missing, recall, select
 from convengine.call import Call
 from convengine.config import Options
 from convengine.docstrings import document
 from convengine.errors import InvalidProblem
 from convengine.reading import read, read_array, weak_kind
 from convengine.reading_gradients import read_grad_input, read_grad_kernel
+from convengine.region import Cut
 
 __all__ = [
     "DEFAULTS",
     "GRADIENTS",
     "OPERATIONS",
+    "SOME",
     "check_out_type",
     "clear_cache",
     "conv1d",
@@ -68,6 +70,12 @@ DEFAULTS: dict[str, Any] = {
     "dtype": None,
     "overflow": "saturate",
 }
+SOME = (
+    "nan_policy",
+    "mask",
+    "min_weight",
+    "region",
+)  # keywords that leave out samples, or results; gradients have none
 
 
 class Operation(Protocol):
@@ -95,6 +103,10 @@ class Operation(Protocol):
         conjugate: bool = False,
         dtype: Any = None,
         overflow: str = "saturate",
+        nan_policy: str = "propagate",
+        mask: Any = None,
+        min_weight: float = 0,
+        region: Any = None,
         out: Any = None,
         backend: Any = None,
         workers: int | None = None,
@@ -217,6 +229,66 @@ def _correlate(name: str, x: Any, kernel: Any, out: Any, backend: Any, workers: 
     return result
 
 
+def _some(
+    name: str,
+    x: Any,
+    kernel: Any,
+    out: Any,
+    backend: Any,
+    workers: Any,
+    keywords: dict[str, Any],
+    region: Any,
+    mask: Any,
+    nan_policy: Any,
+    min_weight: Any,
+) -> Any:
+    """Part of the result, or of some of the samples."""
+    ndim, flip, _ = OPERATIONS[name]
+    omits = missing.check_policy(nan_policy) != "propagate"
+    share = missing.check_weight(min_weight)
+    library = libraries.adapter(x)
+    if library is None:
+        x = x if isinstance(x, MaskedArray) else read_array(x, "x")
+        omits = omits and x.dtype.kind in "fc"  # integers have no NaN
+
+    def operate(x: Any, kernel: Any, *, out: Any = None, **said: Any) -> Any:
+        if region is None:
+            return _OPERATIONS[name](x, kernel, out=out, backend=backend, workers=workers, **said)
+        return _part(name, x, kernel, region, out, backend, workers, said)
+
+    if mask is None and not omits and not isinstance(x, MaskedArray):
+        return operate(x, kernel, out=out, **keywords)
+    if library is not None:
+        what = "mask" if mask is not None else "nan_policy"
+        raise InvalidProblem(f"{what} needs a NumPy array; got {type(x).__name__}; replace what is missing first")
+
+    def reading_of(x: Any, kernel: Any, said: dict[str, Any], out: Any) -> Any:
+        return read(ndim, flip, x, kernel, **said, out=out, memory=memory_of(x))
+
+    how = {"mask": mask, "nan_policy": nan_policy, "min_weight": share, "out": out}
+    return missing.run(operate, reading_of, x, kernel, **how, **keywords)
+
+
+def _part(
+    name: str, x: Any, kernel: Any, region: Any, out: Any, backend: Any, workers: Any, keywords: dict[str, Any]
+) -> Any:
+    """A region of the result, from the samples that it needs."""
+    ndim, flip, _ = OPERATIONS[name]
+    warn_channels(ndim, x, kernel, keywords, stacklevel=5)
+    cut = Cut.of(ndim, flip, tuple(x.shape), np.shape(kernel), region, keywords)
+    samples = cut.samples(x)
+    target = None if cut.is_empty else out
+    result = _OPERATIONS[name](samples, kernel, out=target, backend=backend, workers=workers, **cut.keywords)
+    if not cut.is_empty:
+        return result
+    result = result[cut.kept]
+    if out is None:
+        return result
+    if tuple(out.shape) != tuple(result.shape):
+        raise InvalidProblem(f"out must have shape {tuple(result.shape)}; got {tuple(out.shape)}")
+    return out
+
+
 def _run(call: Call, key: Any, x: Any, out: Any) -> Any:
     result = call.run(x, out)
     if key is not None:  # kept once it has run, when it is known what its filter holds
@@ -282,11 +354,16 @@ def _operation(name: str) -> Operation:
         conjugate: bool = False,
         dtype: Any = None,
         overflow: str = "saturate",
+        nan_policy: str = "propagate",
+        mask: Any = None,
+        min_weight: float = 0,
+        region: Any = None,
         out: Any = None,
         backend: Any = None,
         workers: int | None = None,
     ) -> Any:
-        recalled = _warm.run(
+        plain = mask is None and region is None and nan_policy == "propagate" and min_weight == 0
+        recalled = plain and _warm.run(
             x,
             kernel,
             out,
@@ -308,7 +385,7 @@ def _operation(name: str) -> Operation:
             backend,
             workers,
         )
-        if recalled is not None:
+        if plain and recalled is not None:
             return recalled
         keywords = {
             "bias": bias,
@@ -326,6 +403,8 @@ def _operation(name: str) -> Operation:
             "dtype": dtype,
             "overflow": overflow,
         }
+        if not plain or isinstance(x, MaskedArray):
+            return _some(name, x, kernel, out, backend, workers, keywords, region, mask, nan_policy, min_weight)
         return _correlate(name, x, kernel, out, backend, workers, keywords)
 
     operation.__name__ = operation.__qualname__ = name
@@ -339,6 +418,7 @@ corr3d = _operation("corr3d")
 conv1d = _operation("conv1d")
 conv2d = _operation("conv2d")
 conv3d = _operation("conv3d")
+_OPERATIONS = {operation.__name__: operation for operation in (corr1d, corr2d, corr3d, conv1d, conv2d, conv3d)}
 
 
 def clear_cache() -> None:

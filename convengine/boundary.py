@@ -53,7 +53,7 @@ class Boundary(StrEnum):
             raise InvalidProblem(f"boundary must be one of {words} (numpy.pad's words); got {word!r}; {hint}") from None
 
 
-def _source(rule: Boundary, position: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+def source(rule: Boundary, position: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
     """Sample indices of the padded positions `position` (0 is the first sample) of an axis of n samples."""
     match rule:
         case Boundary.CONSTANT:
@@ -76,8 +76,8 @@ def pad_indices(rule: Boundary, n: int, before: int, after: int) -> tuple[np.nda
 
     `FILL` stands where the fill value does. n must be positive unless the rule is constant.
     """
-    left = _source(rule, np.arange(-before, 0, dtype=np.intp), n)
-    right = _source(rule, np.arange(n, n + after, dtype=np.intp), n)
+    left = source(rule, np.arange(-before, 0, dtype=np.intp), n)
+    right = source(rule, np.arange(n, n + after, dtype=np.intp), n)
     return left, right
 
 
@@ -116,7 +116,7 @@ def window(
             block = block[(slice(None),) * axis + (inside,)]
             filled.append((axis, min(max(-start, 0), stop - start), min(max(stop - n, 0), stop - start)))
         else:
-            indices = _source(rule, np.arange(start, stop, dtype=np.intp), n)
+            indices = source(rule, np.arange(start, stop, dtype=np.intp), n)
             block = xp.take(block, xp.asarray(indices), axis=axis)
     if not filled:
         return block

@@ -45,6 +45,16 @@ dtype : dtype, optional
     else int64. An integer dtype rounds half to even.
 overflow : {{"saturate", "wrap", "raise"}}, optional
     What a result outside an explicit integer dtype becomes.
+nan_policy : {{"propagate", "omit", "raise"}}, optional
+    NaN in x reaches every result that it is a part of (default), counts as missing, or is refused.
+mask : array of bool, optional
+    True where a sample of x is missing; of x's shape, or broadcast to it. A missing sample counts as the mean of those
+    present under the kernel, weighted by its absolute values. A result without any is NaN; that of a masked array x,
+    whose own mask counts too, is masked there. Integers become float64, unless dtype says otherwise.
+min_weight : float, optional
+    The share of sum(abs(kernel)) that must be present for a result, 0 to 1.
+region : slice or sequence of slice, optional
+    The part of the result to compute, one slice for each spatial axis: ``f(x, k, region=r) == f(x, k)[r]``.
 out : array, optional
     Where to write; sets the dtype; may overlap x or kernel.
 backend : str or sequence of str, optional
@@ -60,7 +70,7 @@ array of shape {y_filter} for a filter with mode="valid"
 Raises
 ------
 InvalidProblem
-    If the arguments describe no problem; the text carries the values.
+    If the arguments describe no problem, or x holds NaN under nan_policy="raise"; the text carries the values.
 NoBackend
     If no backend, or not the one asked for, can compute it; the text lists every reason.
 OverflowError
@@ -72,7 +82,9 @@ Integers are exact. Error of a direct method: at most gamma(m) * corr(|x|, |kern
 taps, gamma(m) = m*u/(1 - m*u), u the unit roundoff of the sum (Higham 2002, Accuracy and
 Stability of Numerical Algorithms, section 3.1); of an FFT method: a constant times
 ||x_block||_2 * ||kernel||_2 (Percival 2003, Math. Comp. 72), which `explain` shows.
-NaN and infinity reach exactly the results whose direct sum has them.
+NaN and infinity reach exactly the results whose direct sum has them. Missing samples: normalised convolution (Knutsson
+and Westin 1993, CVPR, p. 515), for kernels of any sign; all its sums have componentwise bounds, unless
+``options(strict=False)`` says otherwise.
 
 Examples
 --------

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from convengine.api import DEFAULTS, corr2d, run_gradient
+from convengine.api import DEFAULTS, SOME, corr2d, run_gradient
 from convengine.docstrings import document_gradient
 
 __all__ = [
@@ -34,7 +34,8 @@ def _all_keywords(name: str, given: dict[str, Any]) -> dict[str, Any]:
 def _described(function: Gradient, name: str) -> Gradient:
     """Name and document a gradient; its keywords are those of the forward operations."""
     positional = [p for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    keywords = [p for p in inspect.signature(corr2d).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(corr2d).parameters.values()
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in SOME]
     function.__name__ = function.__qualname__ = name
     function.__doc__ = document_gradient(name)
     function.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]  # inspect reads it

@@ -49,7 +49,8 @@ def read_array(value: Any, name: str) -> Any:
     refuse_library(value, name)
     if _holds_mask(value):
         raise InvalidProblem(
-            f"{name} is a masked array; masks are not supported and never dropped: fill it, {name}.filled(value)"
+            f"{name} is a masked array, or holds one; x alone may be one, and a mask is never dropped: fill it, "
+            f"{name}.filled(value)"
         )
     if hasattr(value, "__cuda_array_interface__"):
         return value if check_dtype(value.dtype, name) else None

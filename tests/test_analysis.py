@@ -35,6 +35,32 @@ def whole(rng, shape, dtype=np.int64):
 # ---- shapes
 
 
+@pytest.mark.parametrize("mode", ["valid", "same", "full"])
+@pytest.mark.parametrize(
+    ("nx", "nk"), [(9, 3), (10, 5), (8, 8), (7, 1)]
+)  # (9, 4): SciPy's do not fit its own correlate
+def test_lags_are_scipys(nx, nk, mode):
+    signal = pytest.importorskip("scipy.signal")
+    lags = analysis.lags(nx, nk, mode)
+    np.testing.assert_array_equal(lags, signal.correlation_lags(nx, nk, mode))
+    assert lags.shape == ce.corr1d(np.ones(nx), np.ones(nk), mode=mode).shape
+
+
+def test_lags_say_where_the_pattern_lies():
+    x, pattern = np.arange(12.0), np.array([1.0, -2, 4])
+    for how in ({"mode": "same", "center": 0}, {"padding": [(2, 1)]}, {"stride": 2, "dilation": 3, "padding": 4}):
+        result = ce.corr1d(x, pattern, **how)
+        step = how.get("dilation", 1)
+        for lag, value in zip(analysis.lags(12, 3, **how), result, strict=True):
+            at = lag + step * np.arange(3)
+            inside = (at >= 0) & (at < 12)
+            assert value == (pattern[inside] * x[at[inside]]).sum()
+    with pytest.raises(TypeError, match="lags takes center"):
+        analysis.lags(9, 3, boundary="wrap")
+    with pytest.raises(ce.InvalidProblem, match="kernel to fit"):
+        analysis.lags(2, 3)
+
+
 def test_output_shape_is_the_oracles():
     for case in covering_cases():
         expected = reference(case.name, case.x, case.kernel, **case.keywords).final.shape

@@ -164,7 +164,7 @@ REFUSED = {
     "object": (lambda: ce.corr1d(np.array([1, None]), [1.0]), "dtype object"),
     "string": (lambda: ce.corr1d(np.array(["a"]), [1.0]), "x has dtype <U1"),
     "datetime": (lambda: ce.corr1d(np.zeros(3, "M8[s]"), [1.0]), "datetime64"),
-    "masked": (lambda: ce.corr1d(np.ma.array([1.0, 2.0], mask=[0, 1]), [1.0]), "masked array"),
+    "masked": (lambda: ce.corr1d_grad_input(np.ma.array([1.0, 2.0], mask=[0, 1]), [1.0], (2,)), "masked array"),
     "masked kernel": (lambda: ce.corr1d([1.0], np.ma.array([1.0])), "kernel is a masked array"),
     "masked out": (lambda: ce.corr1d([1.0], [1.0], out=np.ma.zeros(1)), "out"),
     "none": (lambda: ce.corr1d(None, [1.0]), "x has dtype object"),

@@ -63,6 +63,7 @@ def test_pads_many_times_as_long_as_x():
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_signatures_are_those_of_the_operation(name):
     keywords = [p for p in inspect.signature(getattr(ce, name)).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    keywords = [p for p in keywords if p.name not in ("nan_policy", "mask", "min_weight", "region")]
     for gradient, first in zip(
         gradients(name), (["dy", "kernel", "x_shape"], ["x", "dy", "kernel_shape"]), strict=True
     ):

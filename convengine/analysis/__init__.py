@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convengine.analysis.dense import DenseLayer, dense_layer
 from convengine.analysis.field import ReceptiveField, receptive_field
 from convengine.analysis.parameters import ParameterCount, parameter_count
-from convengine.analysis.shapes import output_shape, transposed_shape
+from convengine.analysis.shapes import lags, output_shape, transposed_shape
 from convengine.analysis.stack import Window
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "Window",
     "as_linear_operator",
     "dense_layer",
+    "lags",
     "output_shape",
     "parameter_count",
     "receptive_field",

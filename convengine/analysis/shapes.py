@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from convengine.analysis.question import HOW, check_keywords, operation_of, read_shapes
 from convengine.api import DEFAULTS, OPERATIONS
 from convengine.errors import InvalidProblem
 from convengine.reading import per_axis, read_axes, read_axis, read_pads, read_shape
 
-__all__ = ["output_shape", "transposed_shape"]
+__all__ = ["lags", "output_shape", "transposed_shape"]
 
 
 def output_shape(x_shape: Any, kernel_shape: Any, *, op: str | None = None, **keywords: Any) -> tuple[int, ...]:
@@ -117,6 +119,54 @@ def transposed_shape(
             "(C_in, C_out/groups), with channel_axis=-1 its last two (C_out/groups, C_in)"
         )
     return tuple(result)
+
+
+def lags(nx: int, nk: int, mode: str | None = None, **keywords: Any) -> np.ndarray[Any, Any]:
+    """Return how far the pattern is shifted at each result of a correlation: 0 where both begin together.
+
+    Parameters
+    ----------
+    nx, nk : int
+        Samples of the signal and of the pattern.
+    mode : {"valid", "same", "full"}, optional
+        As for `corr1d`.
+    **keywords
+        center, padding, stride and dilation, as for `corr1d`.
+
+    Returns
+    -------
+    array of int64, shape (number of results,)
+        In samples of x: result i of ``corr1d(x, pattern, mode=mode)`` compares ``x[lag : lag + nk]`` with the pattern.
+
+    Raises
+    ------
+    InvalidProblem
+        As the operation.
+    TypeError
+        For another keyword.
+
+    See Also
+    --------
+    scipy.signal.correlation_lags : The same for SciPy's correlate, whose default is "full".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convengine as ce
+    >>> ce.analysis.lags(5, 3, "full")
+    array([-2, -1,  0,  1,  2,  3,  4])
+    >>> x = np.array([0.0, 0, 0, 1, 2, 1, 0])
+    >>> ce.analysis.lags(7, 3, "same")[ce.corr1d(x, [1, 2, 1], mode="same").argmax()]
+    np.int64(3)
+    """
+    check_keywords(keywords)
+    if unknown := [name for name in keywords if name not in ("center", "padding", "stride", "dilation")]:
+        raise TypeError(f"lags takes center, padding, stride and dilation; got {unknown[0]!r}")
+    (samples,), (taps,) = read_shape(nx, "nx"), read_shape(nk, "nk")
+    problem = read_shapes((samples,), (taps,), "corr1d", {"mode": mode, **keywords}, 2).problem
+    steps = np.arange(problem.out_spatial[0], dtype=np.int64)
+    found: np.ndarray[Any, Any] = steps * problem.stride[0] - problem.pads[0][0]
+    return found
 
 
 def _spatial(sizes: Sequence[int], taps: Sequence[int], extra: Any, said: dict[str, Any]) -> list[int]:
