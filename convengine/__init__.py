@@ -33,6 +33,7 @@ from convengine.planning import backends, explain, plan, show_config
 
 if TYPE_CHECKING:
     from convengine import analysis, interop, nn, testing
+    from convengine.tuning import tune
 
 __all__ = [
     "BackendError",
@@ -70,6 +71,7 @@ __all__ = [
     "set_options",
     "show_config",
     "testing",
+    "tune",
 ]
 
 
@@ -79,6 +81,8 @@ LAZY = ("analysis", "interop", "nn", "testing")  # what most programs do not use
 def __getattr__(name: str) -> Any:
     if name in LAZY:
         return import_module(f"convengine.{name}")
+    if name == "tune":
+        return import_module("convengine.tuning").tune
     raise AttributeError(f"module 'convengine' has no attribute {name!r}")
 
 

@@ -34,6 +34,8 @@ class Options:
         Bytes a call may use beside x and out.
     verbose : bool, optional
         Log what ran, at INFO instead of DEBUG.
+    measure : bool, optional
+        Let the first call of a problem time the likeliest methods, and later ones take the fastest.
     """
 
     backend: tuple[str, ...] | None = None
@@ -42,6 +44,7 @@ class Options:
     strict: bool | None = None
     max_memory: int | None = None
     verbose: bool | None = None
+    measure: bool | None = None
 
     def updated(self, **values: Any) -> "Options":
         """Return a copy with the checked values that are not None."""
@@ -103,6 +106,7 @@ CHECKS: dict[str, Any] = {
     "strict": _switch("strict"),
     "max_memory": _count("max_memory", 0, 2**63 - 1),
     "verbose": _switch("verbose"),
+    "measure": _switch("measure"),
 }
 ENVIRONMENT = {f"CONVENGINE_{name.upper()}": name for name in CHECKS}
 
@@ -195,7 +199,7 @@ def options(**values: Any) -> Iterator[Options]:
     Parameters
     ----------
     **values
-        backend, workers, rtol, strict, max_memory, verbose: see `Options`.
+        backend, workers, rtol, strict, max_memory, verbose, measure: see `Options`.
 
     Yields
     ------
@@ -227,7 +231,7 @@ def set_options(**values: Any) -> None:
     Parameters
     ----------
     **values
-        backend, workers, rtol, strict, max_memory, verbose: see `Options`.
+        backend, workers, rtol, strict, max_memory, verbose, measure: see `Options`.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convengine import config, registry, select
+from convengine import config, recall, registry, select
 from convengine._version import __version__
 from convengine.api import DEFAULTS, GRADIENTS, OPERATIONS, check_out_type, find, memory_of, warn_channels
 from convengine.errors import InvalidProblem
@@ -60,9 +60,12 @@ class PlannedFilter:
         if self._call.prepared is not None:
             candidate = self._call.prepared.decision.chosen  # NoBackend now, not at the first frame
             self.backend, self.method = candidate.backend, candidate.offer.method
+            self._seconds = candidate.seconds
 
     backend = ""
     method = ""
+    _seconds = 0.0
+    _served: Any = None
 
     @property
     def problem(self) -> Problem:
@@ -89,6 +92,9 @@ class PlannedFilter:
         InvalidProblem
             If x or out does not match; the text carries both shapes and dtypes.
         """
+        served = None if self._served is None else self._served.run(x, out)
+        if served is not None:
+            return served
         x = read_array(x, "x")
         like = self._arguments[1]
         if out is not None:
@@ -99,13 +105,17 @@ class PlannedFilter:
             )
         if out is not None and out.dtype != self.problem.out_dtype:
             raise InvalidProblem(f"out must be {self.problem.out_dtype}, as planned; got {out.dtype}")
-        return self._call.run(x, out)
+        result = self._call.run(x, out)
+        if self._served is None:  # once it has run, when it is known which filter serves
+            self._served = recall.planned(self._call, like.shape, like.dtype)
+        return result
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PlannedFilter, self._arguments
 
     def __repr__(self) -> str:
-        return f"<convengine filter: {self.problem}; {self.backend}, {self.method}>"
+        how = f"{self.backend}, {self.method}, some {seconds_text(self._seconds)} a call" if self.backend else "no sums"
+        return f"<convengine filter: {self.problem}; {how}>"
 
 
 def plan(
@@ -160,6 +170,8 @@ class Row:
     method: str
     offer: Offer | None
     status: str  # "chosen", "possible", or the reason against it
+    seconds: float | None = None  # what it is expected to take: the offer's, as corrected by `convengine tune`
+    measured: float | None = None  # the least that it took so far, in this process
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -167,7 +179,8 @@ class Row:
         return {
             "backend": self.backend,
             "method": self.method,
-            "seconds": offer and offer.seconds,
+            "seconds": self.seconds,
+            "measured": self.measured,
             "memory": offer and offer.memory,
             "error": offer and offer.error,
             "bound": offer and ("exact" if offer.error == 0 else "normwise" if offer.normwise else "componentwise"),
@@ -198,9 +211,12 @@ class Explanation:
             if row.offer is not None:
                 kind = "normwise" if row.offer.normwise else "componentwise"
                 error = "exact" if row.offer.error == 0 else f"{row.offer.error:.2g} {kind}"
-                cells = [seconds_text(row.offer.seconds), bytes_text(row.offer.memory), error]
-            lines.append([row.backend, row.method, *cells, row.status])
-        return f"{self.problem}\n" + table(["backend", "method", "time", "memory", "error bound", ""], lines)
+                cells = [_time_text(row.seconds), bytes_text(row.offer.memory), error]
+            lines.append([row.backend, row.method, cells[0], _time_text(row.measured), *cells[1:], row.status])
+        header = ["backend", "method", "time", "measured", "memory", "error bound", ""]
+        if not any(row.measured for row in self.rows):
+            header, *lines = (line[:3] + line[4:] for line in (header, *lines))
+        return f"{self.problem}\n" + table(header, lines)
 
 
 def explain(
@@ -265,9 +281,14 @@ def explain(
         status = declined.get((candidate.backend, candidate.offer.method))
         if status is None:
             status, chosen = ("possible", True) if chosen else ("chosen", True)
-        rows.append(Row(candidate.backend, candidate.offer.method, candidate.offer, status))
+        took = select.measured(decision.problem, candidate, options.workers or cpu.available_workers())
+        rows.append(Row(candidate.backend, candidate.offer.method, candidate.offer, status, candidate.seconds, took))
     rows += [Row(name, method, None, reason) for name, method, reason in decision.refusals]
     return Explanation(call.reading.problem, tuple(rows))
+
+
+def _time_text(seconds: float | None) -> str:
+    return "" if seconds is None else seconds_text(seconds)
 
 
 def backends() -> dict[str, BackendInfo]:

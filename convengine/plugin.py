@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -31,6 +33,7 @@ __all__ = [
     "Solve",
     "direct_error",
     "finish",
+    "is_installed",
     "loaded_at_fork",
     "require_magnitude",
     "workers",
@@ -63,6 +66,28 @@ def workers() -> int:
 _loaded_at_forks: set[str] = set()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _loaded_at_forks.update(sys.modules))
+
+
+@cache
+def is_installed(name: str) -> bool:
+    """Whether a module could be imported, without loading it; asked once in a process, or after `clear_cache`.
+
+    Parameters
+    ----------
+    name : str
+        Of a top-level module.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from convengine.plugin import is_installed
+    >>> is_installed("numpy"), is_installed("no_such_module")
+    (True, False)
+    """
+    return find_spec(name) is not None
 
 
 def loaded_at_fork(name: str) -> bool:

@@ -9,6 +9,7 @@ three arrays is computed from the other two, and shapes and dtypes stay with the
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ def largest_magnitude(dtype: np.dtype[Any]) -> int:
     return max(abs(int(info.min)), int(info.max))
 
 
+@lru_cache(maxsize=1024)  # a handful of dtypes, asked about some hundred times for every new problem
 def is_integer(*dtypes: np.dtype[Any]) -> bool:
     """Whether every dtype is an integer or bool."""
     return all(dtype.kind in "biu" for dtype in dtypes)
@@ -42,6 +44,7 @@ def integer_sum_dtype(x: np.dtype[Any], kernel: np.dtype[Any], taps: int) -> np.
     return np.dtype(np.int32 if largest_magnitude(x) * largest_magnitude(kernel) * taps <= INT32_MAX else np.int64)
 
 
+@lru_cache(maxsize=1024)
 def sum_dtype(x: np.dtype[Any], kernel: np.dtype[Any], out: np.dtype[Any]) -> np.dtype[Any]:
     """Floating or complex dtype in which a sum forms: the widest of the three, float16 as float32."""
     widest = np.result_type(x, kernel, out)

@@ -8,11 +8,12 @@ import numpy as np
 
 from convengine import config, select
 from convengine.call import Call
-from convengine.native.calls import Table
+from convengine.native.calls import Planned, Table
 from convengine.plugin import WORKERS, Filter
 
-__all__ = ["keep", "table"]
+__all__ = ["keep", "planned", "table"]
 
+MOST_AXES = 8  # of arrays that calls.pyx knows
 LIMIT = 32 << 20  # bytes; what is slow to compute gains nothing here, and is kept elsewhere
 
 
@@ -39,22 +40,28 @@ def keep(
     """
     if not (type(x) is type(kernel) is np.ndarray) or (filter_ := _filter(call)) is None or call.prepared is None:
         return
+    kept.keep(x, kernel, out, bias, said, standing=drawn, nbytes=call.nbytes, **_served(call, filter_))
+
+
+def planned(call: Call, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Planned | None:
+    """A planned call that ran, in one step for arrays of its shape and dtype; None if it is more than its filter."""
+    if call.reading.problem.memory != "host" or len(shape) > MOST_AXES or (filter_ := _filter(call)) is None:
+        return None
+    return Planned(shape, dtype, variable=WORKERS, logs=select.log.isEnabledFor, **_served(call, filter_))
+
+
+def _served(call: Call, filter_: Filter) -> dict[str, Any]:
+    """How the filter of a call serves it."""
     reading = call.reading
-    kept.keep(
-        x,
-        kernel,
-        out,
-        bias,
-        said,
-        standing=drawn,
-        filter=filter_,
-        settle=call.settle,
-        out_shape=reading.out_shape,
-        out_dtype=reading.problem.result_dtype,
-        axes=None if call.identity else (reading.x_axes, reading.out_axes),
-        workers=call.prepared.options.workers,
-        nbytes=call.nbytes,
-    )
+    assert call.prepared is not None
+    return {
+        "filter": filter_,
+        "settle": call.settle,
+        "out_shape": reading.out_shape,
+        "out_dtype": reading.problem.result_dtype,
+        "axes": None if call.identity else (reading.x_axes, reading.out_axes),
+        "workers": call.prepared.options.workers,
+    }
 
 
 def _filter(call: Call) -> Filter | None:

@@ -7,16 +7,17 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from convengine import registry
+from convengine import prices, registry
 from convengine.config import Options
 from convengine.errors import BackendError, InvalidProblem, NoBackend
-from convengine.plugin import WORKERS, Declined, Filter, Offer, Plan, Refusal
+from convengine.plugin import WORKERS, Declined, Filter, Offer, Plan, Refusal, is_installed, workers
 from convengine.problem import KernelFacts, Problem
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "Prepared",
     "clear_decisions",
     "decide",
+    "filter_of",
+    "measured",
     "prepare",
     "require",
 ]
@@ -36,10 +39,11 @@ log = logging.getLogger("convengine")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One offer of one backend."""
+    """One offer of one backend, and the seconds that it is expected to take."""
 
     backend: str
     offer: Offer
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +115,21 @@ class Cache:
             self.used = 0
 
 
+UNSURE = 5.0  # times as long as the first, a candidate may be expected to take and still be measured
+MOST_MEASURED = 5  # candidates
+MOST_CALLS, MEASURING = 10, 0.02  # of each: calls, seconds
+TIME_BYTES = 512  # charged to a time
 ENTRY_BYTES = 4096  # charged to a cache entry beside its arrays: keys, dataclasses, dictionaries
 _decisions = Cache(8 << 20)
+_times = Cache(1 << 20)  # the least seconds that a method took for a problem, with so many workers
 
 
 def clear_decisions() -> None:
-    """Forget what was chosen."""
+    """Forget what was chosen, what it took, and what it should take."""
     _decisions.clear()
+    _times.clear()
+    prices.forget()
+    is_installed.cache_clear()
 
 
 def decide(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
@@ -169,6 +181,7 @@ def _offers(
     candidates: list[Candidate] = []
     refusals: list[tuple[str, str, str]] = []
     token = WORKERS.set(options.workers)
+    book, count = prices.current(), workers()
     try:
         for name in sorted(asked):
             try:
@@ -182,10 +195,10 @@ def _offers(
                 if reason := _limit(offer, options):
                     refusals.append((name, offer.method, reason))
                 else:
-                    candidates.append(Candidate(name, offer))
+                    candidates.append(Candidate(name, offer, book.seconds(name, problem, offer, count)))
     finally:
         WORKERS.reset(token)
-    candidates.sort(key=lambda candidate: (candidate.offer.seconds, candidate.backend, candidate.offer.method))
+    candidates.sort(key=lambda candidate: (candidate.seconds, candidate.backend, candidate.offer.method))
     return candidates, refusals
 
 
@@ -226,6 +239,13 @@ class Prepared:
     excluded: frozenset[str] = frozenset()
     declined: list[tuple[str, str, str]] = field(default_factory=list)
     _filters: dict[int, Filter | None] = field(default_factory=dict)
+    _order: tuple[int, ...] = ()  # of the candidates, once their times are measured
+    _lock: Any = field(default_factory=threading.Lock)
+
+    @property
+    def _numbers(self) -> Sequence[int]:
+        """The candidates by number, the one to turn to first first."""
+        return self._order or range(len(self.decision.candidates))
 
     @property
     def nbytes(self) -> int:
@@ -238,7 +258,10 @@ class Prepared:
         """Filter x, into out if given."""
         token = None if self.options.workers is None else WORKERS.set(self.options.workers)
         try:
-            for number, candidate in enumerate(self.decision.candidates):
+            if self.options.measure and not self._order:
+                self._measure(x, out)
+            for number in self._numbers:
+                candidate = self.decision.candidates[number]
                 prepared = self._filters[number] if number in self._filters else self._prepare(number)
                 if prepared is None:
                     continue
@@ -259,7 +282,8 @@ class Prepared:
     @property
     def settled(self) -> Filter | None:
         """The filter that a call turns to first; None while none is prepared, or where it declined before."""
-        for number, candidate in enumerate(self.decision.candidates):
+        for number in self._numbers:
+            candidate = self.decision.candidates[number]
             if number not in self._filters:
                 return None
             if (prepared := self._filters[number]) is not None:
@@ -276,10 +300,46 @@ class Prepared:
                 + (f" of {got[1]} {got[0]}" if got[0] is not None else "")
             )
 
+    def _measure(self, x: Any, out: Any) -> None:
+        """Time the likeliest candidates on these samples, and turn to the fastest first from now on."""
+        with self._lock:
+            if self._order or not self.decision.candidates:
+                return
+            candidates = self.decision.candidates
+            likely = [number for number, one in enumerate(candidates) if one.seconds <= UNSURE * candidates[0].seconds]
+            times = {number: found for number in likely[:MOST_MEASURED] if (found := self._time(number, x, out))}
+            rest = [number for number in range(len(candidates)) if number not in times]
+            order = *sorted(times, key=lambda number: times[number]), *rest
+            ordered = replace(self.decision, candidates=tuple(candidates[number] for number in order))
+            if not self.excluded:
+                _decisions.put((self.decision.problem, self.facts, self.options), ordered, ENTRY_BYTES)
+            self._order = order
+
+    def _time(self, number: int, x: Any, out: Any) -> float | None:
+        """The least seconds of a candidate's calls; None where it declines."""
+        candidate = self.decision.candidates[number]
+        prepared = self._filters[number] if number in self._filters else self._prepare(number)
+        if prepared is None:
+            return None
+        try:
+            stop = perf_counter() + MEASURING
+            self._run(candidate, prepared, x, out)  # what it does once: threads, memory
+            for _ in range(MOST_CALLS):
+                self._run(candidate, prepared, x, out)
+                if perf_counter() > stop:
+                    break
+        except Declined as reason:
+            self._note(candidate, str(reason))
+            return None
+        return measured(self.decision.problem, candidate, workers())
+
     def _run(self, candidate: Candidate, prepared: Filter, x: Any, out: Any) -> Any:
         if log.isEnabledFor(level := logging.INFO if self.options.verbose else logging.DEBUG):
             log.log(level, "%s: %s (%s)", self.decision.problem, candidate.backend, candidate.offer.method)
-        return _guarded(candidate.backend, self.decision.problem, lambda: prepared(x, out))
+        start = perf_counter()
+        result = _guarded(candidate.backend, self.decision.problem, lambda: prepared(x, out))
+        _note_time(self.decision.problem, candidate, perf_counter() - start)
+        return result
 
     def _prepare(self, number: int) -> Filter | None:
         """Plan and prepare one candidate; None if it declines this kernel."""
@@ -288,9 +348,17 @@ class Prepared:
         try:
             plan = _plan(self.decision.problem, candidate, self.options, self.excluded)
             prepared = _guarded(candidate.backend, self.decision.problem, lambda: plan.prepare(self.kernel, self.bias))
+            if prepared is not None and candidate.offer.normwise and self._is_nonnegative():
+                prepared = Nonnegative(prepared)
         except Declined as reason:
             self._note(candidate, str(reason))
         return self._filters.setdefault(number, prepared)  # no lock: of two threads that prepare at once, one is kept
+
+    def _is_nonnegative(self) -> bool:
+        """Whether samples that are not negative have results that are not."""
+        problem = self.decision.problem
+        fill, real = problem.fill_value, problem.sum_dtype.kind == "f" and problem.memory == "host"
+        return real and self.facts.nonnegative and fill >= 0 and (self.bias is None or bool((self.bias >= 0).all()))
 
     def _note(self, candidate: Candidate, reason: str) -> None:
         row = candidate.backend, candidate.offer.method, f"declined: {reason}"
@@ -301,8 +369,57 @@ class Prepared:
     def used(self) -> Candidate:
         """The first candidate that has not declined."""
         declined = {(name, method) for name, method, _ in self.declined}
-        left = [c for c in self.decision.candidates if (c.backend, c.offer.method) not in declined]
+        ordered = [self.decision.candidates[number] for number in self._numbers]
+        left = [c for c in ordered if (c.backend, c.offer.method) not in declined]
         return left[0] if left else self.decision.chosen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nonnegative:
+    """A filter of taps that are not negative, whose method has a normwise bound only: it may err below zero.
+
+    What errs there where no sample is negative becomes 0, which is no farther from the exact result.
+    """
+
+    filter: Filter
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its filter holds; AttributeError where it does not say."""
+        return int(self.filter.nbytes)  # type: ignore[attr-defined]  # who asks for it expects that
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """Filter x."""
+        result = self.filter(x, out)
+        # fmin passes over NaN, which is neither: its results are NaN, and stay it
+        if result.size and np.fmin.reduce(result, axis=None) < 0 and np.fmin.reduce(x, axis=None) >= 0:
+            np.maximum(result, 0, out=result)
+        return result
+
+
+def _note_time(problem: Problem, candidate: Candidate, seconds: float) -> None:
+    key = problem, candidate.backend, candidate.offer.method, workers()
+    before = _times.get(key)
+    if before is None or seconds < before:
+        _times.put(key, seconds, TIME_BYTES)
+
+
+def filter_of(prepared: Prepared, candidate: Candidate) -> Filter:
+    """Plan and prepare any candidate of a decision, for whoever compares them; Declined where it does."""
+    problem = prepared.decision.problem
+    token = WORKERS.set(prepared.options.workers)
+    try:
+        plan = _plan(problem, candidate, prepared.options, prepared.excluded)
+        made: Filter = _guarded(candidate.backend, problem, lambda: plan.prepare(prepared.kernel, prepared.bias))
+    finally:
+        WORKERS.reset(token)
+    return made
+
+
+def measured(problem: Problem, candidate: Candidate, count: int) -> float | None:
+    """The least seconds that a candidate took so far with `count` workers; None if it has not run."""
+    found: float | None = _times.get((problem, candidate.backend, candidate.offer.method, count))
+    return found
 
 
 def _guarded(name: str, problem: Problem, work: Callable[[], Any]) -> Any:

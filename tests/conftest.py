@@ -1,5 +1,9 @@
 """The fixtures that test files share, and what pytest must leave alone."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 from convengine_cython.backend import compiled_levels
 
@@ -9,6 +13,9 @@ from convengine.native import cpu
 # Distributions that only the tests that lay them down may find. Collected for doctests, they would land on sys.path,
 # and their backends would be installed for every other test.
 collect_ignore = ["plugins", "mutants"]
+
+# The choice must not depend on what somebody measured here: no prices are kept in a folder that nobody makes.
+os.environ["CONVENGINE_CACHE"] = str(Path(tempfile.gettempdir(), "convengine-has-no-cache-in-tests"))
 
 LEVELS = [level for level in cpu.levels() if level in compiled_levels()]
 

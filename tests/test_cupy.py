@@ -555,7 +555,7 @@ def refusal(reading: Reading) -> str:
 
 
 def test_without_cupy_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    monkeypatch.setattr(device, "is_installed", lambda name: False)
     for memory in ("host", "cuda:0"):
         reading = reading_of("corr2d", np.ones((3, 3)), np.ones((2, 2)), memory=memory)
         assert refusal(reading) == "cupy is not installed (pip install convengine[cupy])"
@@ -587,7 +587,7 @@ def test_without_a_device_it_says_so(cupy: SimpleNamespace) -> None:
 
 def test_a_cupy_that_does_not_load_is_a_refusal(cupy: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.setattr(device, "find_spec", lambda name: "found")
+    monkeypatch.setattr(device, "is_installed", lambda name: True)
     info = Backend().info()
     assert not info.usable and info.reason.startswith("no CUDA device: ModuleNotFoundError")
 
@@ -611,7 +611,7 @@ def test_info_names_the_devices(cupy: SimpleNamespace) -> None:
 
 def test_a_host_problem_loads_no_cupy(cupy: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "cupy")
-    monkeypatch.setattr(device, "find_spec", lambda name: "found")
+    monkeypatch.setattr(device, "is_installed", lambda name: True)
     reason = refusal(reading_of("corr2d", np.ones((3, 3)), np.ones((2, 2)), memory="host"))
     assert reason.startswith("x is a host array")
     assert "cupy" not in sys.modules

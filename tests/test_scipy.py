@@ -368,7 +368,7 @@ def test_without_scipy_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) ->
     def nowhere(name: str) -> Never:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    monkeypatch.setattr(backend, "is_installed", lambda name: False)
     monkeypatch.setattr(backend, "version", nowhere)
     assert answer_of(reading_of("corr2d", X, K)) == Refusal("scipy is not installed (pip install scipy)")
     info = Backend().info()

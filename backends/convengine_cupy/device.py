@@ -3,10 +3,11 @@
 import ctypes
 import os
 import sys
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+
+from convengine.plugin import is_installed
 
 __all__ = ["describe", "matmul_is_exact", "missing", "missing_device"]
 
@@ -19,7 +20,7 @@ FULL = (0, 1, 2, 4, 5)  # CuPy's compute types not set, default, pedantic, float
 
 def missing() -> str:
     """What is missing, as far as shows without loading CuPy; empty if nothing."""
-    if find_spec("cupy") is None:
+    if not is_installed("cupy"):
         return "cupy is not installed (pip install convengine[cupy])"
     try:
         ctypes.CDLL(DRIVER)

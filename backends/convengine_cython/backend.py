@@ -53,6 +53,9 @@ PASS_PRODUCTS = 7
 BOX_RATES = {"i4": 11e9, "i8": 7e9}
 BOX_PRODUCTS = 8
 TWO_PASSES_SECONDS = 4e-6  # one call of a method of two passes on a few samples, same machine
+TILE_BYTES = (
+    256  # a row of floats is summed in tiles so wide, the last one whole, at AVX-512; elsewhere it matters less
+)
 SERIAL_PRODUCTS = 600_000  # about as many does one thread alone: is_serial in cutting.pxi
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
 PARTS_BYTES = 32 << 20  # what sums of parts of a kernel's gradient may take together
@@ -117,8 +120,11 @@ class Backend:
 def _direct(problem: Problem, facts: KernelFacts, level: str) -> Offer:
     """The direct method's offer."""
     summed = element(problem.sum_dtype)
-    products = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
+    products: float = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
     threads = workers() if products > SERIAL_PRODUCTS else 1
+    if level == "avx512" and problem.sum_dtype.kind == "f" and problem.op == "forward" and problem.ndim > 1:
+        tile, columns = TILE_BYTES // summed.itemsize, max(problem.out_spatial[-1], 1)
+        products *= -(-columns // tile) * tile / columns
     traffic = _samples(problem) * SAMPLE_SECONDS
     row = dots.promised(problem, facts, level)
     if row is not None:
@@ -141,7 +147,7 @@ def _two_passes(problem: Problem, products: int, rate: float) -> Offer:
 
 
 def _samples(problem: Problem) -> float:
-    return float(np.prod(problem.x_shape, dtype=float) + np.prod(problem.out_shape, dtype=float))
+    return float(math.prod(problem.x_shape) + math.prod(problem.out_shape))
 
 
 def _is_box(problem: Problem, facts: KernelFacts) -> bool:

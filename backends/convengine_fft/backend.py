@@ -8,12 +8,11 @@ import math
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
 
 import numpy as np
 
 from convengine import adjoint
-from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, workers
+from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, is_installed, workers
 from convengine.problem import KernelFacts, Problem
 from convengine_fft import compiled
 from convengine_fft.exactness import JUDGED, exact_limit, largest_sample
@@ -32,7 +31,7 @@ class Backend:
 
     def info(self) -> BackendInfo:
         """Usable where SciPy is installed."""
-        if find_spec("scipy") is None:
+        if not is_installed("scipy"):
             return BackendInfo(False, "SciPy is not installed (pip install scipy)")
         try:
             level = compiled.chosen_level(os.environ.get("CONVENGINE_ISA"))
@@ -41,7 +40,7 @@ class Backend:
         return BackendInfo(True, version=f"scipy {version('scipy')}", isa=level)
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
-        """Offer the fastest compiled tile; of SciPy's the fastest, and another that needs a quarter of its memory."""
+        """Offer the fastest compiled tile; else SciPy's fastest, and another that needs a quarter of its memory."""
         return adjoint.offers(problem, facts, self.forward_offers)
 
     def forward_offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
@@ -49,6 +48,8 @@ class Backend:
         if reason := _refusal(problem, facts):
             return Refusal(reason)
         offers = compiled.offers(problem, facts)
+        if offers and compiled.takes_all(problem, facts, offers[0]):
+            return offers  # SciPy's transforms are slower and need more memory
         tilings = candidates(problem)
         if problem.is_integer:
             limits = {tiling: _limit(problem, facts, tiling) for tiling in tilings}
@@ -86,7 +87,7 @@ def _limit(problem: Problem, facts: KernelFacts, tiling: Tiling) -> int:
 
 
 def _refusal(problem: Problem, facts: KernelFacts) -> str:
-    if find_spec("scipy") is None:
+    if not is_installed("scipy"):
         return "SciPy is not installed (pip install scipy)"
     try:
         compiled.chosen_level(os.environ.get("CONVENGINE_ISA"))

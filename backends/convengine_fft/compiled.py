@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,8 @@ NEAR, FAR = 1 << 20, 0.04e-9  # bytes of x and out, and seconds per byte beyond 
 ROW = 8e-9  # per row of each tile
 PAIR = 0.3e-6
 CALL = 5e-6
+WASTE = 2.5  # times the least number of transformed samples along an axis, with a tile that may still be the fastest
+LENGTHS = {1: sorted({a * b for a in RADICES for b in (a, 2 * a) if b in RADICES}), 2: sorted(RADICES)}
 
 
 @cache
@@ -75,27 +77,46 @@ def tilings(problem: Problem) -> list[Tiling]:
     """Tiles that can serve: from the dilated kernel's width to the first that covers all."""
     if problem.is_layer or problem.ndim > 2 or problem.sum_dtype.kind == "c" or not problem.taps:
         return []
-    lengths = list(RADICES)
-    if problem.ndim == 1:
-        lengths = sorted({a * b for a in lengths for b in (a, 2 * a) if b in lengths})
     axes = []
     for width, n in zip(widths(problem), dense(problem), strict=True):
-        able = [length for length in lengths if length >= width]
-        covering = sum(length < width + n - 1 for length in able) + 1
-        axes.append(able[:covering])
-    return [Tiling.of(problem, tile) for tile in product(*axes)]
+        cuts = []  # (transformed in all, length, outputs of a tile, tiles)
+        for length in LENGTHS[problem.ndim]:
+            if length >= width:
+                outputs = min(length - width + 1, max(n, 1))
+                count = -(-n // outputs)
+                cuts.append((length * count, length, outputs, count))
+                if length >= width + n - 1:
+                    break
+        most = WASTE * min(cuts)[0] if cuts else 0
+        axes.append([cut[1:] for cut in cuts if cut[0] <= most])
+    return [Tiling(*zip(*cut, strict=True)) for cut in product(*axes)]
 
 
-def seconds(problem: Problem, tiling: Tiling, level: str, images: int, threads: int) -> float:
+def seconds(costs: "Costs", tiling: Tiling, images: int, threads: int) -> float:
     """Estimated time of one call."""
-    item, size = compute_dtype(problem).itemsize, tiling.size
-    pairs = (math.prod(tiling.counts) + 1) // 2
-    held = (6 if problem.ndim == 1 else 4) * size * item
-    pair = PAIR + 10 * size * math.log2(size) / RATES[level][compute_dtype(problem).str[1:]]
-    pair += 2 * ROW * shape_of(tiling.tile)[0] + STREAM * max(held - CACHE, 0)
-    pair += TOUCH * 2 * (size + math.prod(tiling.outputs)) * item
-    moved = images * (math.prod(problem.spatial) + math.prod(tiling.outputs) * math.prod(tiling.counts)) * item
-    return CALL + -(-images * pairs // threads) * pair + FAR * max(moved - NEAR, 0)
+    size, count, outputs = math.prod(tiling.tile), math.prod(tiling.counts), math.prod(tiling.outputs)
+    rows = tiling.tile[0] if len(tiling.tile) == 2 else sides(size)[0]
+    pair = PAIR + 10 * size * math.log2(size) / costs.rate + 2 * ROW * rows
+    pair += STREAM * max(costs.held * size - CACHE, 0) + TOUCH * 2 * (size + outputs) * costs.item
+    moved = images * (costs.samples + outputs * count) * costs.item
+    return CALL + -(-images * ((count + 1) // 2) // threads) * pair + FAR * max(moved - NEAR, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a price needs to know of a problem."""
+
+    item: int
+    rate: float
+    held: int  # bytes of the planes and the spectrum by the sample of a tile
+    samples: int
+
+    @classmethod
+    def of(cls, problem: Problem, level: str) -> "Costs":
+        """Read them off."""
+        dtype = compute_dtype(problem)
+        held = (6 if problem.ndim == 1 else 4) * dtype.itemsize
+        return cls(dtype.itemsize, RATES[level][dtype.str[1:]], held, math.prod(problem.spatial))
 
 
 def memory(problem: Problem, tiling: Tiling, threads: int) -> int:
@@ -116,23 +137,35 @@ def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
     """Offer the fastest tile, if there is one."""
     level = chosen_level(os.environ.get("CONVENGINE_ISA"))
     able: Sequence[Tiling] = tilings(problem)
-    if problem.is_integer:
-        least = min(largest_sample(problem), JUDGED)
-        able = [tiling for tiling in able if limit(problem, facts, tiling) >= least]
     if not able:
         return []
+    costs = Costs.of(problem, level)
     # Always for one image and two workers: a batch and more workers must give the bits of each image alone.
-    best = min(able, key=lambda tiling: (seconds(problem, tiling, level, 1, 2), tiling.tile))
+    able = sorted(able, key=lambda tiling: (seconds(costs, tiling, 1, 2), tiling.tile))
+    if problem.is_integer:
+        least = min(largest_sample(problem), JUDGED)
+        able = [*islice((tiling for tiling in able if limit(problem, facts, tiling) >= least), 1)]
+        if not able:
+            return []
+    best = able[0]
     threads = workers()
     return [
         Offer(
             method=f"{METHOD}{best}",
-            seconds=seconds(problem, best, level, math.prod(problem.batch), threads),
+            seconds=seconds(costs, best, math.prod(problem.batch), threads),
             memory=memory(problem, best, threads),
             error=0.0 if problem.is_integer else pair_error_factor(best.size, problem.sum_dtype),
             normwise=not problem.is_integer,
         )
     ]
+
+
+def takes_all(problem: Problem, facts: KernelFacts, offer: Offer) -> bool:
+    """Whether the tile of an offer declines no samples: integers may be larger than it computes exactly."""
+    if not problem.is_integer:
+        return True
+    tile = tuple(map(int, offer.method.split()[-1].split("x")))
+    return limit(problem, facts, Tiling.of(problem, tile)) >= largest_sample(problem)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 from convengine import adjoint, plugin
-from convengine.plugin import BackendInfo, Declined, Filter, Offer, Refusal, Solve, direct_error
+from convengine.plugin import BackendInfo, Declined, Filter, Offer, Refusal, Solve, direct_error, is_installed
 from convengine.problem import KernelFacts, Problem
 from convengine_scipy import ndimage, signal
 from convengine_scipy.method import Method
@@ -74,7 +73,7 @@ class Backend:
 
 def _refusal(problem: Problem) -> str:
     """Why none of SciPy's functions does this problem; empty if one may."""
-    if find_spec("scipy") is None:
+    if not is_installed("scipy"):
         return MISSING
     if problem.memory != "host":
         return f"scipy runs on host arrays, not on {problem.memory}"

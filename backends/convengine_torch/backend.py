@@ -12,11 +12,10 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
 
 import numpy as np
 
-from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, direct_error, workers
+from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, direct_error, is_installed, workers
 from convengine.problem import KernelFacts, Problem
 
 __all__ = ["Backend"]
@@ -71,7 +70,7 @@ class Backend:
 
 
 def _missing() -> str:
-    if find_spec("torch") is None:
+    if not is_installed("torch"):
         return MISSING
     if (machine := platform.machine()) not in ("x86_64", "AMD64"):
         return f"its bits were compared under several numbers of threads on x86-64 only; this is {machine}"

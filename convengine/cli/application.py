@@ -21,6 +21,7 @@ from convengine.cli.filter import filter_
 from convengine.cli.fit import fit
 from convengine.cli.kernels import kernels
 from convengine.cli.terminal import complain
+from convengine.cli.tune import tune
 from convengine.config import current
 from convengine.errors import BackendError, InvalidProblem, NoBackend
 
@@ -137,5 +138,5 @@ def _show_choices(context: click.Context) -> None:
         logger.removeHandler(handler)
 
 
-for command in (demo, filter_, fit, backends, explain, check, doctor, kernels, bench, dashboard):
+for command in (demo, filter_, fit, backends, explain, check, doctor, kernels, bench, tune, dashboard):
     application.add_command(command)

@@ -3,6 +3,23 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+class Planned:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: Any,
+        *,
+        variable: ContextVar[int | None],
+        logs: Callable[[int], bool],
+        filter: Callable[[Any, Any], Any],
+        settle: Callable[[Any, Any], None],
+        out_shape: tuple[int, ...],
+        out_dtype: Any,
+        axes: tuple[tuple[int, ...], tuple[int, ...]] | None,
+        workers: int | None,
+    ) -> None: ...
+    def run(self, x: Any, out: Any) -> Any: ...
+
 class Table:
     def __init__(
         self,

@@ -230,6 +230,21 @@ cdef class Entry:
             return False
         return is_writable(out, x)
 
+    cdef object serve(self, x, out, variable):
+        """The result of a call whose words were compared; None where it can't go straight to out."""
+        if out is None:
+            result = cnp.PyArray_EMPTY(self.out_ndim, self.out_shape, self.out_type, 0)
+        elif self.takes(out, x):
+            result = out
+        else:
+            return None
+        token = None if self.workers is None else PyContextVar_Set(variable, self.workers)
+        try:
+            return self.run(x, result)
+        finally:
+            if token is not None:
+                PyContextVar_Reset(variable, token)
+
     cdef object run(self, cnp.ndarray x, object result):
         """Filter x into result."""
         if self.x_axes is None:
@@ -240,6 +255,68 @@ cdef class Entry:
         if returned is not target:
             self.settle(returned, target)
         return result
+
+
+cdef Entry entry_of(filter, settle, tuple out_shape, out_dtype, axes, workers):
+    """An entry that says what to do, but not yet for which call."""
+    cdef Entry entry = Entry()
+    cdef int axis
+    entry.filter, entry.settle, entry.workers = filter, settle, workers
+    entry.x_axes, entry.out_axes = (None, None) if axes is None else axes
+    entry.out_type, entry.out_ndim = out_dtype.num, len(out_shape)
+    for axis in range(entry.out_ndim):
+        entry.out_shape[axis] = out_shape[axis]
+    return entry
+
+
+cdef class Planned:
+    """One call that is not looked up: its filter, for plain arrays of one dtype and shape.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of x.
+    variable : ContextVar
+        How many workers a filter may use.
+    logs : callable
+        As for `Table`.
+    filter, settle, out_shape, out_dtype, axes, workers
+        As `Table.keep` takes them.
+    """
+
+    cdef Entry entry
+    cdef object variable, logs
+
+    def __init__(self, tuple shape, dtype, *, variable, logs, filter, settle, tuple out_shape, out_dtype, axes, workers):
+        cdef int64_t[2 + MOST_AXES] words
+        cdef int count, axis
+        if len(shape) > MOST_AXES or len(out_shape) > MOST_AXES:
+            raise ValueError(f"a planned call has at most {MOST_AXES} axes; got {len(shape)}")
+        self.variable, self.logs = variable, logs
+        self.entry = entry_of(filter, settle, out_shape, out_dtype, axes, workers)
+        words[0], words[1] = dtype.num, len(shape)
+        for axis in range(len(shape)):
+            words[2 + axis] = shape[axis]
+        count = 2 + len(shape)
+        self.entry.head = (<const char*> words)[:count * 8]
+
+    def run(self, x, out):
+        """Filter x, into out if given; None where the ordinary way must be taken."""
+        cdef int64_t[2 + MOST_AXES] words
+        cdef int count = described(x, words)
+        if count * 8 != len(self.entry.head) or memcmp(words, <const char*> self.entry.head, count * 8) != 0:
+            return None
+        if out is not None and (type(out) is not cnp.ndarray or not cnp.PyArray_ISALIGNED(<cnp.ndarray> out)
+                                or cnp.PyArray_TYPE(<cnp.ndarray> out) != self.entry.out_type
+                                or not is_builtin(self.entry.out_type,
+                                                  <PyObject*> cnp.PyArray_DESCR(<cnp.ndarray> out))):
+            return None
+        if self.logs(DEBUG_LEVEL):
+            return None
+        try:
+            return self.entry.serve(x, out, self.variable)
+        except (Exception, SystemExit):  # the ordinary way tries others, or says what is wrong
+            return None
 
 
 cdef class Table:
@@ -312,21 +389,11 @@ cdef class Table:
         cdef Entry entry = self.find(&words, x, kernel, out, bias, said)
         if entry is None or self.logs(DEBUG_LEVEL):
             return None
-        if out is None:
-            result = cnp.PyArray_EMPTY(entry.out_ndim, entry.out_shape, entry.out_type, 0)
-        elif entry.takes(out, x):
-            result = out
-        else:
-            return None
-        token = None if entry.workers is None else PyContextVar_Set(self.workers, entry.workers)
         try:
-            return entry.run(x, result)
+            return entry.serve(x, out, self.workers)
         except (Exception, SystemExit):  # the ordinary way tries others, or says what is wrong
             self.drop(entry)
             return None
-        finally:
-            if token is not None:
-                PyContextVar_Reset(self.workers, token)
 
     def keep(self, x, kernel, out, bias, tuple said, *, tuple standing, filter, settle, tuple out_shape, out_dtype,
              axes, workers, Py_ssize_t nbytes):
@@ -353,7 +420,6 @@ cdef class Table:
         """
         cdef Words words
         cdef Entry entry
-        cdef int axis
         kernel, bias = contiguous(kernel), contiguous(bias)
         if self.find(&words, x, kernel, out, bias, said) is not None or words.count == 0:
             return
@@ -361,17 +427,12 @@ cdef class Table:
             return
         if len(out_shape) > MOST_AXES or out_dtype != cnp.PyArray_DescrFromType(out_dtype.num):
             return
-        entry = Entry()
+        entry = entry_of(filter, settle, out_shape, out_dtype, axes, workers)
         entry.digest = words.digest
         entry.head = (<const char*> words.head)[:words.count * 8]
         entry.kernel = kernel.tobytes()
         entry.bias = bias.tobytes() if type(bias) is cnp.ndarray else bias
         entry.said, entry.standing = said, standing
-        entry.filter, entry.settle, entry.workers = filter, settle, workers
-        entry.x_axes, entry.out_axes = (None, None) if axes is None else axes
-        entry.out_type, entry.out_ndim = out_dtype.num, len(out_shape)
-        for axis in range(entry.out_ndim):
-            entry.out_shape[axis] = out_shape[axis]
         entry.nbytes = nbytes + len(entry.kernel)
         if entry.nbytes <= self.limit // 16:
             self.add(entry)

@@ -1,0 +1,224 @@
+"""What offers really cost: corrections of the backends' own prices, measured by `convengine tune`.
+
+A backend prices an offer by a model of its method. How far that is off depends on the machine and on the problem's
+size in ways that no short formula follows. So the quotient of measured and offered time is kept as a table over array
+size and kernel width, for each method, number of axes, dtype, and one thread or more; between its points the logarithm
+is interpolated. The project ships tables for instruction set levels; `convengine tune` measures this machine's own.
+"""
+
+import json
+import math
+import os
+import re
+import sys
+import warnings
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convengine.native import cpu
+from convengine.plugin import Offer
+from convengine.problem import Problem
+
+__all__ = ["VERSION", "Prices", "Series", "cache_file", "current", "forget", "key_of", "sizes_of", "use"]
+
+VERSION = 1  # of the file; another one is not read
+END = re.compile(r"( rank)? \d+(x\d+)*$")  # of a method's name, before a comma: its rank, or its tile
+
+Key = tuple[str, str, int, str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One method's quotients, measured over offered, over a grid.
+
+    Attributes
+    ----------
+    sizes, widths : tuple of float
+        Logarithms, base 2, of the samples along an axis and of the taps along an axis, ascending.
+    logs : tuple of tuple of float
+        Logarithms, base 2, of the quotients, a row for each size.
+    """
+
+    sizes: tuple[float, ...]
+    widths: tuple[float, ...]
+    logs: tuple[tuple[float, ...], ...]
+
+    def at(self, size: float, width: float) -> float:
+        """The quotient there; beyond the grid that of its edge."""
+        row, down = _between(self.sizes, size)
+        column, along = _between(self.widths, width)
+        last_row, last_column = min(row + 1, len(self.sizes) - 1), min(column + 1, len(self.widths) - 1)
+        upper = (1 - along) * self.logs[row][column] + along * self.logs[row][last_column]
+        lower = (1 - along) * self.logs[last_row][column] + along * self.logs[last_row][last_column]
+        return float(2 ** ((1 - down) * upper + down * lower))
+
+
+def _between(points: Sequence[float], value: float) -> tuple[int, float]:
+    """The last point that is not above a value, and how far it is to the next, 0 to 1."""
+    if value <= points[0]:
+        return 0, 0.0
+    if value >= points[-1]:
+        return len(points) - 1, 0.0
+    index = bisect_right(points, value) - 1
+    return index, (value - points[index]) / (points[index + 1] - points[index])
+
+
+@lru_cache(maxsize=1024)
+def _family(method: str) -> str:
+    """A method's name without level, rank and tile."""
+    return END.sub("", method.partition(",")[0])
+
+
+@lru_cache(maxsize=64)
+def _kind(summed: np.dtype[Any], samples: np.dtype[Any]) -> str | None:
+    """What stands for the dtypes; None where no table knows them."""
+    if summed.kind == "c" or (summed.kind != "f" and samples.itemsize > 2):
+        return None
+    return summed.name if summed.kind == "f" else f"(u)int{8 * samples.itemsize}"
+
+
+def key_of(backend: str, problem: Problem, method: str, workers: int) -> Key | None:
+    """Which series prices an offer; None for what no table knows: layers, gradients, complex and wide integer sums."""
+    if problem.op != "forward" or problem.is_layer or problem.memory != "host":
+        return None
+    name = _kind(problem.sum_dtype, problem.x_dtype)
+    return None if name is None else (backend, _family(method), problem.ndim, name, workers > 1)
+
+
+def sizes_of(problem: Problem) -> tuple[float, float]:
+    """Where a problem lies on the grids: samples of all results and taps, as those along one axis of a cube."""
+    outputs, taps = math.prod(problem.out_shape), math.prod(problem.kernel_shape)
+    return math.log2(max(outputs, 1)) / problem.ndim, math.log2(max(taps, 1)) / problem.ndim
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Every series, and where they are from.
+
+    Attributes
+    ----------
+    series : mapping
+        By backend, method, number of axes, dtype and whether there is more than one thread.
+    origin : str
+        "offered" where there are none, "shipped", or the file that they were read from.
+    """
+
+    series: Mapping[Key, Series] = field(default_factory=dict)
+    origin: str = "offered"
+
+    def seconds(self, backend: str, problem: Problem, offer: Offer, workers: int) -> float:
+        """What an offer is expected to take."""
+        key = key_of(backend, problem, offer.method, workers)
+        found = None if key is None else self.series.get(key)
+        return offer.seconds if found is None else offer.seconds * found.at(*sizes_of(problem))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {
+            "version": VERSION,
+            "series": [
+                {
+                    "backend": backend,
+                    "method": method,
+                    "ndim": ndim,
+                    "dtype": dtype,
+                    "threaded": threaded,
+                    "sizes": [round(value, 4) for value in series.sizes],
+                    "widths": [round(value, 4) for value in series.widths],
+                    "logs": [[round(value, 2) for value in row] for row in series.logs],
+                }
+                for (backend, method, ndim, dtype, threaded), series in sorted(self.series.items())
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any, origin: str) -> "Prices":
+        """Read what `to_dict` wrote; ValueError for anything else."""
+        try:
+            if values["version"] != VERSION:
+                raise ValueError(f"it is of version {values['version']!r}, not {VERSION}")
+            return cls({_key(entry): _series(entry) for entry in values["series"]}, origin)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _key(entry: dict[str, Any]) -> Key:
+    return (
+        str(entry["backend"]),
+        str(entry["method"]),
+        int(entry["ndim"]),
+        str(entry["dtype"]),
+        bool(entry["threaded"]),
+    )
+
+
+def _series(entry: dict[str, Any]) -> Series:
+    sizes, widths = (np.asarray(entry[name], np.float64) for name in ("sizes", "widths"))
+    logs = np.asarray(entry["logs"], np.float64)
+    if not (sizes.ndim == widths.ndim == 1 and sizes.size and logs.shape == (sizes.size, widths.size)):
+        raise ValueError(f"a table of shape {logs.shape} does not fit {sizes.size} sizes and {widths.size} widths")
+    ascending = (np.diff(sizes) > 0).all() and (np.diff(widths) > 0).all()
+    if not (ascending and all(np.isfinite(values).all() for values in (sizes, widths, logs))):
+        raise ValueError("its sizes must ascend, and all its numbers be finite")
+    return Series(tuple(sizes.tolist()), tuple(widths.tolist()), tuple(map(tuple, logs.tolist())))
+
+
+def cache_file() -> Path:
+    """Where this machine's prices are kept: in the user's cache, by CPU, level and number of CPUs."""
+    if home := os.environ.get("CONVENGINE_CACHE"):
+        folder = Path(home)
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "convengine"
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches" / "convengine"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "convengine"
+    machine = re.sub(r"[^a-z0-9]+", "-", f"{cpu.name()} {_level()} {cpu.available_workers()}".lower()).strip("-")
+    return folder / f"prices-{VERSION}-{machine}.json"
+
+
+def _level() -> str:
+    asked = os.environ.get("CONVENGINE_ISA", "").strip()
+    return asked if asked in cpu.levels() else cpu.levels()[0]
+
+
+def current() -> Prices:
+    """The prices in force: this machine's own, else those that are shipped for its level, else what is offered."""
+    if _used:
+        return _used[0]
+    return _current(os.environ.get("CONVENGINE_ISA"), os.environ.get("CONVENGINE_CACHE"), cpu.available_workers())
+
+
+@lru_cache(maxsize=16)
+def _current(*_: Any) -> Prices:
+    file = cache_file()
+    try:
+        return Prices.from_dict(json.loads(file.read_text(encoding="utf-8")), str(file))
+    except OSError:
+        pass  # not measured yet, or not to be read by this user: neither keeps anybody from computing
+    except ValueError as error:  # of JSON, too
+        warnings.warn(f"{file} holds no prices ({error}); run 'convengine tune' again, or remove it", stacklevel=2)
+    shipped = files(__name__).joinpath(f"{_level()}.json")
+    if not shipped.is_file():
+        return Prices()
+    return Prices.from_dict(json.loads(shipped.read_text(encoding="utf-8")), "shipped")
+
+
+_used: list[Prices] = []  # what holds for this process in place of any file
+
+
+def use(made: Prices | None) -> None:
+    """Let these prices hold in this process; None: those of the files again."""
+    _used[:] = [] if made is None else [made]
+
+
+def forget() -> None:
+    """Read the files anew, at the next choice."""
+    _current.cache_clear()
