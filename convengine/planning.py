@@ -58,14 +58,19 @@ class PlannedFilter:
         self._arguments = name, like, kernel, options, keywords
         self._call, _ = find(name, like, kernel, _keywords(keywords), None, options)
         if self._call.prepared is not None:
-            candidate = self._call.prepared.decision.chosen  # NoBackend now, not at the first frame
-            self.backend, self.method = candidate.backend, candidate.offer.method
-            self._seconds = candidate.seconds
+            self._call.prepared.decision.require()  # NoBackend now, not at the first frame
 
-    backend = ""
-    method = ""
-    _seconds = 0.0
     _served: Any = None
+
+    @property
+    def backend(self) -> str:
+        """Who computes; empty where there is nothing to sum."""
+        return "" if self._call.prepared is None else self._call.prepared.used.backend
+
+    @property
+    def method(self) -> str:
+        """By which method; empty where there is nothing to sum."""
+        return "" if self._call.prepared is None else self._call.prepared.used.offer.method
 
     @property
     def problem(self) -> Problem:
@@ -114,7 +119,9 @@ class PlannedFilter:
         return PlannedFilter, self._arguments
 
     def __repr__(self) -> str:
-        how = f"{self.backend}, {self.method}, some {seconds_text(self._seconds)} a call" if self.backend else "no sums"
+        how = "no sums"
+        if self._call.prepared is not None:
+            how = f"{self.backend}, {self.method}, some {seconds_text(self._call.prepared.used.seconds)} a call"
         return f"<convengine filter: {self.problem}; {how}>"
 
 

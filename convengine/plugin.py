@@ -68,9 +68,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _loaded_at_forks.update(sys.modules))
 
 
-@cache
 def is_installed(name: str) -> bool:
-    """Whether a module could be imported, without loading it; asked once in a process, or after `clear_cache`.
+    """Whether a module could be imported, without loading it; looked for once, and again after `clear_cache`.
 
     Parameters
     ----------
@@ -87,6 +86,12 @@ def is_installed(name: str) -> bool:
     >>> is_installed("numpy"), is_installed("no_such_module")
     (True, False)
     """
+    return name in sys.modules or look_for(name)
+
+
+@cache
+def look_for(name: str) -> bool:
+    """Look for a module on the disk."""
     return find_spec(name) is not None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from convengine import prices, registry
 from convengine.config import Options
 from convengine.errors import BackendError, InvalidProblem, NoBackend
-from convengine.plugin import WORKERS, Declined, Filter, Offer, Plan, Refusal, is_installed, workers
+from convengine.plugin import WORKERS, Declined, Filter, Offer, Plan, Refusal, look_for, workers
 from convengine.problem import KernelFacts, Problem
 
 __all__ = [
@@ -129,7 +129,7 @@ def clear_decisions() -> None:
     _decisions.clear()
     _times.clear()
     prices.forget()
-    is_installed.cache_clear()
+    look_for.cache_clear()
 
 
 def decide(problem: Problem, facts: KernelFacts, options: Options) -> Decision:

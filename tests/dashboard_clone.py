@@ -30,7 +30,7 @@ BENCHMARKS = {
         lambda slow, backend: 0.0 if backend == "fft" else 0.75,
     ),
     "overhead.SmallCall.time_call": (
-        {"backend": ["convengine", "convengine/fft"], "n": [8, 64], "out": [True, False]},
+        {"backend": ["convengine"], "n": [8, 64], "out": [True, False]},
         "seconds",
         lambda slow, backend, n, out: 2e-6 * slow,
     ),

@@ -237,6 +237,8 @@ def test_integer_operators_are_exact_with_exact_adjoints(case):
     except OverflowError:  # the bias passes the result's dtype, which is not the linear part's affair
         return
     np.testing.assert_array_equal((matrix @ x.ravel().astype(np.int64) + a.offset).reshape(wanted.shape), wanted)
+    if wanted.size * x.size > 2**24:  # more weights than a dense layer may have unasked
+        return
     layer = analysis.dense_layer(case.kernel, x.shape, op=case.name, x_dtype=x.dtype, **case.keywords)
     assert layer.W.shape == wanted.shape + x.shape and layer.U.shape == wanted.shape
     np.testing.assert_array_equal(np.tensordot(layer.W.astype(np.int64), x.astype(np.int64), x.ndim) + layer.U, wanted)

@@ -287,7 +287,8 @@ cdef class Planned:
     cdef Entry entry
     cdef object variable, logs
 
-    def __init__(self, tuple shape, dtype, *, variable, logs, filter, settle, tuple out_shape, out_dtype, axes, workers):
+    def __init__(self, tuple shape, dtype, *, variable, logs, filter, settle, tuple out_shape, out_dtype, axes,
+                 workers):
         cdef int64_t[2 + MOST_AXES] words
         cdef int count, axis
         if len(shape) > MOST_AXES or len(out_shape) > MOST_AXES:
