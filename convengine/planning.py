@@ -18,6 +18,7 @@ from convengine.plugin import BackendInfo, Offer
 from convengine.problem import Problem
 from convengine.reading import check_dtype, read_array, refuse_library
 from convengine.reading_gradients import Like
+from convengine.region import Cut
 from convengine.tables import bytes_text, seconds_text, table
 
 __all__ = ["Explanation", "PlannedFilter", "backends", "explain", "plan", "show_config"]
@@ -242,7 +243,7 @@ def explain(
     backend, workers
         As for the operation.
     **keywords
-        As for the operation.
+        As for the operation, but those for missing samples, which take several sums: explain one of them.
 
     Returns
     -------
@@ -273,8 +274,13 @@ def explain(
             raise TypeError(f"a gradient needs the keyword {shape!r}, the shape of what it computes")
         said = _keywords(keywords, shape)
     else:
+        region = keywords.pop("region", None)
         said = _keywords(keywords)
         warn_channels(ndim, like, kernel, said, stacklevel=3)
+        if region is not None:  # as the operation does: another, on the part of x that it needs
+            cut = Cut.of(ndim, OPERATIONS[op].flip, like.shape, np.shape(kernel), region, said)
+            part = cut.samples(np.broadcast_to(np.zeros((), np.bool_), like.shape)).shape
+            like, said = Like(part, like.dtype, like.memory), cut.keywords
     call, _ = find(op, like, kernel, said, None, options)
     if call.prepared is None:
         result = "the gradient is zero" if op in GRADIENTS else "the bias is the result"

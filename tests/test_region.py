@@ -111,6 +111,14 @@ def test_out_of_another_shape_is_refused():
             ce.corr2d(np.ones((5, 5)), np.ones((2, 2)), region=region, out=np.empty((3, 4)))
 
 
+def test_explain_takes_it():
+    x = np.zeros((1000, 1000), np.float32)
+    whole = ce.explain(x, np.ones((5, 5), np.float32), mode="same", boundary="wrap")
+    part = ce.explain(x, np.ones((5, 5), np.float32), mode="same", boundary="wrap", region=np.s_[:20, -30:])
+    assert part.problem.out_shape == (20, 30)
+    assert part.chosen.seconds < whole.chosen.seconds / 10
+
+
 def test_torch_tensors_keep_their_autograd():
     torch = pytest.importorskip("torch")
     x = torch.arange(30.0).reshape(5, 6).requires_grad_()

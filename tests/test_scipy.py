@@ -11,6 +11,7 @@ from typing import Any, Never
 import numpy as np
 import pytest
 from convengine_scipy import Backend, backend
+from convengine_scipy.ndimage import Correlate
 from numpy.typing import NDArray
 
 from convengine.api import DEFAULTS, OPERATIONS
@@ -393,6 +394,14 @@ assert Backend().info().version[0].isdigit()
 assert not [name for name in sys.modules if name.partition(".")[0] == "scipy"]
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_wide_kernel_that_makes_a_huge_table_is_refused() -> None:
+    """SciPy keeps the offsets of all taps for each way in which the kernel may lie in the border: 255**4 of them."""
+    wide = reading_of("corr2d", np.ones((300, 300)), np.ones((255, 255)), mode="same")
+    assert "table of offsets of 31.5 GiB" in Correlate().refusal(wide.problem, KernelFacts.of(wide.kernel, 2))
+    narrow = reading_of("corr2d", np.ones((300, 20)), np.ones((255, 19)), mode="same")
+    assert Correlate().refusal(narrow.problem, KernelFacts.of(narrow.kernel, 2)) == ""
 
 
 def test_a_larger_problem_costs_more_time_and_memory() -> None:

@@ -70,6 +70,8 @@ def test_what_is_no_code(names):
     held = {str(name) for name in names}
     assert {f"{package}/py.typed" for package in PACKAGES} <= held
     assert {"convengine/native/vector.h", "convengine/native/pool.pxd"} <= held  # for plug-ins that compile
+    prices = {path.name for path in (ROOT / "convengine" / "prices").glob("*.json")}
+    assert prices == {name.name for name in names if "prices" in name.parts and name.suffix != ".py"} != set()
     dashboard = ROOT / "convengine" / "dashboard"
     files = {path.name for folder in ("assets", "vendor") for path in (dashboard / folder).iterdir()}
     assert files == {name.name for name in names if "dashboard" in name.parts and name.suffix != ".py"}

@@ -57,6 +57,7 @@ TILE_BYTES = (
     256  # a row of floats is summed in tiles so wide, the last one whole, at AVX-512; elsewhere it matters less
 )
 SERIAL_PRODUCTS = 600_000  # about as many does one thread alone: is_serial in cutting.pxi
+KERNEL_COPIES = 6  # that looking at it, laying it out and packing it make, or less
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
 PARTS_BYTES = 32 << 20  # what sums of parts of a kernel's gradient may take together
 SAMPLE_SECONDS = 0.25e-9  # per sample in and out beyond the arithmetic: memory traffic of one worker, same machine
@@ -133,9 +134,9 @@ def _direct(problem: Problem, facts: KernelFacts, level: str) -> Offer:
     work = max(products / RATES[level][row or summed.str[1:]], traffic)
     taps = problem.taps * problem.channels[1] * summed.itemsize
     scratch = threads * (1 << 20)
-    if problem.op == "grad_kernel":  # sums of parts, up to 64 of them
-        taps = min(64 * taps, max(PARTS_BYTES, taps))
-    return Offer(f"direct, {level}", CALL_SECONDS + work / threads, taps + scratch, direct_error(problem))
+    parts = min(64 * taps, max(PARTS_BYTES, taps))  # of the sums of a kernel's gradient
+    held = parts if problem.op == "grad_kernel" else KERNEL_COPIES * taps
+    return Offer(f"direct, {level}", CALL_SECONDS + work / threads, held + scratch, direct_error(problem))
 
 
 def _two_passes(problem: Problem, products: int, rate: float) -> Offer:
@@ -143,7 +144,8 @@ def _two_passes(problem: Problem, products: int, rate: float) -> Offer:
     outputs = math.prod(problem.out_shape)
     threads = workers() if outputs * products > SERIAL_PRODUCTS else 1
     work = max(outputs * (products + PASS_PRODUCTS) / rate, _samples(problem) * SAMPLE_SECONDS)
-    return Offer("", TWO_PASSES_SECONDS + work / threads, threads * (1 << 20), 0.0)
+    held = KERNEL_COPIES * problem.taps * problem.sum_dtype.itemsize
+    return Offer("", TWO_PASSES_SECONDS + work / threads, held + threads * (1 << 20), 0.0)
 
 
 def _samples(problem: Problem) -> float:

@@ -1,6 +1,7 @@
 """What one of SciPy's functions answers for itself, and the questions about borders and NaN that several ask."""
 
 import cmath
+import math
 from collections.abc import Container
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from convengine.boundary import Boundary
 from convengine.plugin import Filter
 from convengine.problem import KernelFacts, Problem
 
-__all__ = ["Method", "all_finite", "fill_is_finite", "is_complex", "one_boundary", "padded_rules"]
+__all__ = ["Method", "all_finite", "fill_is_finite", "finishing", "is_complex", "one_boundary", "padded_rules"]
 
 
 class Method(Protocol):
@@ -45,6 +46,14 @@ def one_boundary(problem: Problem, known: Container[Boundary]) -> str:
     if rules and rules[0] not in known:
         return f"has no {rules[0]} boundary"
     return ""
+
+
+def finishing(problem: Problem) -> int:
+    """Bytes that rounding the sum to the result takes beside both: masks, and copies of the sum."""
+    count, dtype, summed = math.prod(problem.out_shape), problem.out_dtype, problem.sum_dtype
+    if dtype.kind in "biu" and dtype != summed:
+        return count * ((2 if summed.kind == "f" else 1) * summed.itemsize + dtype.itemsize + 4)
+    return count * summed.itemsize if problem.has_bias else 0
 
 
 def is_complex(problem: Problem) -> bool:

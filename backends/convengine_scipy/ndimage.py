@@ -9,7 +9,7 @@ import numpy as np
 from convengine.boundary import Boundary
 from convengine.plugin import Declined, finish, require_magnitude
 from convengine.problem import KernelFacts, Problem, largest_magnitude
-from convengine_scipy.method import all_finite, fill_is_finite, is_complex, one_boundary, padded_rules
+from convengine_scipy.method import all_finite, fill_is_finite, finishing, is_complex, one_boundary, padded_rules
 
 __all__ = ["Correlate"]
 
@@ -22,6 +22,7 @@ MODES = {
 }
 DROPPED = float(np.finfo(np.float64).eps)  # its C code keeps the taps of |k| > DBL_EPSILON: not NaN either
 EXACT = 2**53  # integers below it are exact in double precision
+LARGEST_TABLE = 2**30  # bytes
 JUDGED = 255  # an offer for wide integers must at least serve bytes; the call judges the samples
 
 # Rough: scipy 1.17.1, one thread, 2 cores of AMD Zen 4, 2026-11, others at work on them: the best of 3 calls of timeit
@@ -63,6 +64,12 @@ class Filter:
             return finish(problem, total, self.bias, out)
 
 
+def _table(problem: Problem) -> int:
+    """Bytes of SciPy's table of offsets: those of all taps, for each way in which the kernel may lie in the border."""
+    places = math.prod(min(k, n) for k, n in zip(problem.kernel_spatial, problem.spatial, strict=True))
+    return 8 * problem.taps * places
+
+
 class Correlate:
     """scipy.ndimage.correlate."""
 
@@ -78,6 +85,10 @@ class Correlate:
         if any(max(pair) > n for pair, n in zip(pads, problem.spatial, strict=True)):
             # SciPy 1.17.1 reads outside its memory for mode="reflect" and a pad of four times the axis.
             return f"is not safe with pads longer than the axis; got pads {pads} and x {problem.spatial}"
+        if (table := _table(problem)) > LARGEST_TABLE:
+            return (
+                f"would make a table of offsets of {table / 2**30:.3g} GiB, for every tap at every place in the border"
+            )
         if not facts.finite:
             return "drops taps that are NaN; the kernel must be finite"
         if not fill_is_finite(problem):
@@ -98,10 +109,10 @@ class Correlate:
         return CALL * passes + math.prod(problem.out_shape) * passes * per_output
 
     def memory(self, problem: Problem) -> int:
-        """The sum, and x where it is converted; in a complex problem a pass of its own."""
+        """The sum, x where it is converted, SciPy's table of offsets; in a complex problem a pass of its own."""
         whole = math.prod(problem.out_shape) * problem.sum_dtype.itemsize
         converted = problem.x_dtype == np.float16 or is_complex(problem)
-        return whole + (2 * whole if converted else 0) + 8 * problem.taps
+        return whole + (2 * whole if converted else 0) + 8 * problem.taps + _table(problem) + finishing(problem)
 
     def prepare(self, problem: Problem, kernel: Any, bias: Any) -> Filter:
         """Give the kernel an axis for each batch axis of x."""

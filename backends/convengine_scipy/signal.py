@@ -11,7 +11,7 @@ import numpy as np
 from convengine.boundary import Boundary
 from convengine.plugin import Declined, finish
 from convengine.problem import KernelFacts, Problem
-from convengine_scipy.method import all_finite, fill_is_finite, is_complex, one_boundary, padded_rules
+from convengine_scipy.method import all_finite, fill_is_finite, finishing, is_complex, one_boundary, padded_rules
 
 __all__ = ["Correlate", "Correlate2d"]
 
@@ -173,4 +173,4 @@ def _seconds(problem: Problem, mode: str, tap: float) -> float:
 
 def _memory(problem: Problem, mode: str, padded: int) -> int:
     samples = math.prod(problem.out_shape) + math.prod(problem.spatial) + padded * _given(problem, mode)
-    return samples * problem.sum_dtype.itemsize
+    return samples * problem.sum_dtype.itemsize + finishing(problem)
