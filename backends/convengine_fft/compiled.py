@@ -4,10 +4,10 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice, product
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,12 +94,18 @@ def tilings(problem: Problem) -> list[Tiling]:
 
 def seconds(costs: "Costs", tiling: Tiling, images: int, threads: int) -> float:
     """Estimated time of one call."""
-    size, count, outputs = math.prod(tiling.tile), math.prod(tiling.counts), math.prod(tiling.outputs)
-    rows = tiling.tile[0] if len(tiling.tile) == 2 else sides(size)[0]
-    pair = PAIR + 10 * size * math.log2(size) / costs.rate + 2 * ROW * rows
-    pair += STREAM * max(costs.held * size - CACHE, 0) + TOUCH * 2 * (size + outputs) * costs.item
+    count, outputs = math.prod(tiling.counts), math.prod(tiling.outputs)
+    pair = _pair_seconds(tiling.tile, costs.item, costs.rate, costs.held) + TOUCH * 2 * outputs * costs.item
     moved = images * (costs.samples + outputs * count) * costs.item
     return CALL + -(-images * ((count + 1) // 2) // threads) * pair + FAR * max(moved - NEAR, 0)
+
+
+@lru_cache(maxsize=1024)  # a few dozen tiles, asked for with every new problem
+def _pair_seconds(tile: tuple[int, ...], item: int, rate: float, held: int) -> float:
+    """What two tiles take, but for their outputs."""
+    size = math.prod(tile)
+    pair = PAIR + 10 * size * math.log2(size) / rate + 2 * ROW * shape_of(tile)[0]
+    return pair + STREAM * max(held * size - CACHE, 0) + TOUCH * 2 * size * item
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +147,11 @@ def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
         return []
     costs = Costs.of(problem, level)
     # Always for one image and two workers: a batch and more workers must give the bits of each image alone.
-    able = sorted(able, key=lambda tiling: (seconds(costs, tiling, 1, 2), tiling.tile))
-    if problem.is_integer:
-        least = min(largest_sample(problem), JUDGED)
-        able = [*islice((tiling for tiling in able if limit(problem, facts, tiling) >= least), 1)]
-        if not able:
-            return []
-    best = able[0]
+    priced = sorted((seconds(costs, tiling, 1, 2), tiling.tile, tiling) for tiling in able)
+    least = min(largest_sample(problem), JUDGED) if problem.is_integer else 0
+    exact = (tiling for _, _, tiling in priced if not least or limit(problem, facts, tiling) >= least)
+    if (best := next(exact, None)) is None:
+        return []
     threads = workers()
     return [
         Offer(
