@@ -269,6 +269,9 @@ def tune(*, save: bool = True, progress: Callable[[float], None] | None = None) 
     ()
     """
     start = perf_counter()
+    file = prices.cache_file() if save else None
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)  # what can't be stored shows now, not after a minute
     found: dict[Key, dict[tuple[float, float], float]] = defaultdict(dict)
     grid = _grid()
     for number, case in enumerate(grid):
@@ -285,9 +288,7 @@ def tune(*, save: bool = True, progress: Callable[[float], None] | None = None) 
     )
     prices.use(made)
     clear_cache()
-    file = None
-    if save:
-        file = prices.cache_file()
+    if file is not None:
         _write(file, made)
     return Tuning(made, verdicts, file, perf_counter() - start)
 
