@@ -70,12 +70,9 @@ DEFAULTS: dict[str, Any] = {
     "dtype": None,
     "overflow": "saturate",
 }
-SOME = (
-    "nan_policy",
-    "mask",
-    "min_weight",
-    "region",
-)  # keywords that leave out samples, or results; gradients have none
+PROPAGATE, NOTHING = "propagate", 0  # defaults of the next, known by identity
+# Keywords that leave out samples, or results; gradients have none.
+SOME = ("nan_policy", "mask", "min_weight", "region")
 
 
 class Operation(Protocol):
@@ -284,6 +281,9 @@ def _part(
     result = result[cut.kept]
     if out is None:
         return result
+    check_out_type(out, x)
+    if keywords["dtype"] is not None and np.dtype(keywords["dtype"]) != out.dtype:
+        raise InvalidProblem(f"dtype={keywords['dtype']} and out of dtype {out.dtype} disagree; give one of them")
     if tuple(out.shape) != tuple(result.shape):
         raise InvalidProblem(f"out must have shape {tuple(result.shape)}; got {tuple(out.shape)}")
     return out
@@ -354,15 +354,15 @@ def _operation(name: str) -> Operation:
         conjugate: bool = False,
         dtype: Any = None,
         overflow: str = "saturate",
-        nan_policy: str = "propagate",
+        nan_policy: str = PROPAGATE,
         mask: Any = None,
-        min_weight: float = 0,
+        min_weight: float = NOTHING,
         region: Any = None,
         out: Any = None,
         backend: Any = None,
         workers: int | None = None,
     ) -> Any:
-        plain = mask is None and region is None and nan_policy == "propagate" and min_weight == 0
+        plain = mask is None and region is None and nan_policy is PROPAGATE and min_weight is NOTHING
         recalled = plain and _warm.run(
             x,
             kernel,

@@ -16,7 +16,7 @@ from convengine.problem import Problem, largest_magnitude
 from convengine.reading import Reading
 from convengine.select import Prepared
 
-__all__ = ["Call"]
+__all__ = ["Call", "overlaps_itself"]
 
 INT64_MAX = 2**63 - 1
 LOW = np.uint64(2**32 - 1)
@@ -128,7 +128,7 @@ def _overlaps(out: Any, x: Any) -> bool:
     return isinstance(out, np.ndarray) and isinstance(x, np.ndarray) and np.may_share_memory(out, x)
 
 
-def _overlaps_itself(out: np.ndarray[Any, Any]) -> bool:
+def overlaps_itself(out: np.ndarray[Any, Any]) -> bool:
     """Whether a step along one axis may meet what the axes of smaller steps reach."""
     if not out.size:  # NumPy gives an empty array steps of 0
         return False
@@ -147,7 +147,7 @@ def _checked_out(out: Any, operands: tuple[Any, ...], problem: Problem, shape: t
     if isinstance(out, np.ndarray):
         if not out.flags.writeable:
             raise InvalidProblem("out is read-only; pass a writable array")
-        if _overlaps_itself(out):
+        if overlaps_itself(out):
             raise InvalidProblem(f"out of strides {out.strides} writes several results to one place; pass a copy")
         if not (out.dtype.isnative and out.flags.aligned) or any(_overlaps(out, operand) for operand in operands):
             return np.empty(shape, problem.result_dtype)

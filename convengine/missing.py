@@ -14,7 +14,8 @@ import numpy as np
 from numpy.ma import MaskedArray
 
 from convengine import config
-from convengine.errors import InvalidProblem
+from convengine.call import overlaps_itself
+from convengine.errors import InvalidProblem, NoBackend
 from convengine.plugin import finish
 from convengine.problem import is_integer, sum_dtype
 from convengine.reading import Reading, read_array, read_kernel
@@ -35,10 +36,11 @@ def check_policy(policy: Any) -> str:
 
 def check_weight(weight: Any) -> float:
     """Return the least share of the weight, or raise."""
-    try:
-        share = float(weight)
-    except (TypeError, ValueError):
-        share = float("nan")
+    share = (
+        float(weight)
+        if isinstance(weight, int | float | np.floating | np.integer) and not isinstance(weight, bool)
+        else float("nan")
+    )
     if not 0 <= share <= 1:
         raise InvalidProblem(f"min_weight must be a number of 0 to 1, a share of sum|kernel|; got {weight!r}")
     return share
@@ -98,27 +100,34 @@ def run(
     asked = keywords["dtype"]
     if asked is None and out is None and (masked or mask is not None) and is_integer(samples.dtype, weights.dtype):
         asked = np.dtype(np.float64)  # a mean of integers is none
-    reading = reading_of(samples, weights, keywords | {"dtype": asked}, out)
-    total, empty = _sums(operate, reading, samples, weights, missing, keywords, min_weight)
-    if masked:
-        total[empty] = 0
-    elif empty.any():
-        total[empty] = np.nan
-    problem = reading.problem
-    result = finish(problem, total.transpose(reading.out_axes), reading.bias).transpose(np.argsort(reading.out_axes))
+    keywords = keywords | {"dtype": asked}
+    reading = reading_of(samples, weights, keywords, out)
+    # A share of the weight must not drown in the error of a large block: sums with componentwise bounds.
+    said = config.current().strict
+    try:
+        with config.options(strict=True if said is None else said):
+            result, empty = _result(operate, reading, samples, weights, missing, keywords, min_weight, masked)
+    except NoBackend as error:
+        if said is not None:
+            raise
+        hint = "missing samples need sums with componentwise bounds; `with ce.options(strict=False):` allows others"
+        raise NoBackend(f"{error}\n  {hint}") from None
     if out is None:
         return np.ma.array(result, mask=empty) if masked else result
+    target = np.ma.getdata(out)
     if out.shape != result.shape:
         raise InvalidProblem(f"out must have shape {result.shape}; got {out.shape}")
-    if not np.ma.getdata(out).flags.writeable:
+    if not target.flags.writeable:
         raise InvalidProblem("out is read-only; pass a writable array")
-    np.ma.getdata(out)[...] = result
+    if overlaps_itself(target):
+        raise InvalidProblem(f"out of strides {out.strides} writes several results to one place; pass a copy")
+    target[...] = result
     if masked:
         out.mask = empty
     return out
 
 
-def _sums(
+def _result(
     operate: Callable[..., Any],
     reading: Reading,
     samples: Array,
@@ -126,50 +135,63 @@ def _sums(
     missing: Array,
     keywords: dict[str, Any],
     min_weight: float,
+    masked: bool,
 ) -> tuple[Array, Array]:
-    """The results in the sum's dtype, without bias; and where there is none."""
+    """The results, in x's layout; and where there is none."""
+    problem, known = reading.problem, np.where(missing, np.zeros((), samples.dtype), samples)
+    dtype = {"dtype": problem.out_dtype}
+    if not missing.any():
+        result = operate(known, kernel, **keywords | dtype)
+        return result, np.zeros(result.shape, np.bool_)
+    filled, touched, empty = _filled(operate, reading, known, kernel, missing, keywords, min_weight)
+    filled[empty] = 0 if masked else np.nan
+    total = filled.transpose(reading.out_axes)
+    result = finish(problem, total, reading.bias).transpose(np.argsort(reading.out_axes))
+    if problem.is_integer:  # exact where nothing is missing
+        result = np.where(touched, result, operate(known, kernel, **keywords | dtype))
+    return result, empty
+
+
+def _filled(
+    operate: Callable[..., Any],
+    reading: Reading,
+    known: Array,
+    kernel: Array,
+    missing: Array,
+    keywords: dict[str, Any],
+    min_weight: float,
+) -> tuple[Array, Array, Array]:
+    """The sums, without bias, each missing sample a mean; where one is missing; and where too many are."""
     problem = reading.problem
-    summed = sum_dtype(samples.dtype, kernel.dtype, problem.out_dtype)
-    if summed.kind != "c" and summed.itemsize < 8 and is_integer(samples.dtype):
-        summed = np.dtype(np.float64)
-    if summed.kind not in "fc":
-        summed = np.dtype(np.float64)
+    wide = np.dtype(np.complex128 if kernel.dtype.kind == "c" else np.float64)
+    summed = sum_dtype(known.dtype, kernel.dtype, problem.out_dtype)
+    if summed.kind not in "fc" or is_integer(known.dtype):
+        summed = np.result_type(summed, np.float64)
     plain = keywords | {"bias": None, "overflow": "saturate"}
-    # A share of the weight must not drown in the error of a large block: sums with componentwise bounds.
-    strict = config.current().strict
-    with config.options(strict=True if strict is None else strict):
-        known = np.where(missing, np.zeros((), samples.dtype), samples)
+    pure = plain | {"conjugate": False, "dtype": np.float64}
+    taps, gone = (kernel != 0).astype(np.float64), missing.astype(np.float64)
+    with np.errstate(all="ignore"):
+        size = np.abs(kernel.astype(wide))
         total: Array = operate(known, kernel, **plain | {"dtype": summed})
-        if not missing.any():
-            return total, np.zeros(total.shape, np.bool_)
-        pure = plain | {"conjugate": False}
-        taps = (kernel != 0).astype(np.uint8)
-        lost = operate(missing, taps, **pure | {"fill_value": 0, "dtype": None})
-        size = np.abs(kernel).astype(np.float64)
-        weight = operate((~missing).astype(np.float64), size, **pure | {"fill_value": 1, "dtype": np.float64})
-        full, all_taps = (_over_channels(values, keywords, problem.ndim) for values in (size, taps.astype(np.int64)))
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            if kernel.dtype.kind in "bu" or (kernel.dtype.kind != "c" and bool((kernel >= 0).all())):
-                filled = total * (full / weight)
-            else:
-                mean = operate(known, size, **pure | {"dtype": summed}) / weight
-                filled = total + mean * operate(
-                    missing.astype(np.float64), kernel, **plain | {"fill_value": 0, "dtype": None}
-                )
-    slack = (
-        4 * max(problem.taps, 1) * np.finfo(np.float64).eps
-    )  # twice the error of the weight and of the product below
-    empty = (lost == all_taps) & (all_taps > 0)
-    empty |= (lost > 0) & (weight < full * (min_weight * (1 - slack)))
-    return np.where(lost > 0, filled, total), empty
+        lost = np.rint(operate(gone, taps, **pure | {"fill_value": 0}))
+        weight = operate(1 - gone, size, **pure | {"fill_value": 1})
+        full, all_taps = (_over_channels(values, reading) for values in (size, taps))
+        if kernel.dtype.kind in "bu" or (kernel.dtype.kind != "c" and bool((kernel >= 0).all())):
+            filled = total * (full / weight)
+        else:
+            mean = operate(known, size, **pure | {"dtype": None}) / weight
+            filled = total + mean * operate(gone, kernel.astype(wide), **plain | {"fill_value": 0, "dtype": None})
+        slack = 4 * problem.taps * np.finfo(np.float64).eps  # twice the error of the weight and of the product below
+        touched = lost > 0
+        empty = touched & ((lost == all_taps) | (weight < full * (min_weight * (1 - slack))))
+    return np.where(touched, filled, total), touched, empty
 
 
-def _over_channels(values: Array, keywords: dict[str, Any], ndim: int) -> Any:
+def _over_channels(values: Array, reading: Reading) -> Any:
     """The sum of a kernel's values for each result: one number, or one along the output channels."""
-    if values.ndim == ndim:
+    if not reading.problem.is_layer:
         return values.sum()
-    channel = keywords["channel_axis"]
-    last = channel is not None and (channel == -1 or channel >= ndim)  # channels first are axis 0, or 1 in a batch
-    if last:
-        return values.sum(axis=tuple(range(ndim + 1)))
-    return values.sum(axis=tuple(range(1, ndim + 2))).reshape(-1, *(1,) * ndim)
+    canonical = values.transpose(reading.kernel_axes)
+    shape = [1] * len(reading.out_axes)
+    shape[reading.out_axes[len(reading.problem.batch)]] = len(canonical)
+    return canonical.reshape(len(canonical), -1).sum(axis=1).reshape(shape)

@@ -109,7 +109,7 @@ class PlannedFilter:
             raise InvalidProblem(
                 f"this filter was planned for {like.dtype} {like.shape}; got {x.dtype} {x.shape}; plan another"
             )
-        if out is not None and out.dtype != self.problem.out_dtype:
+        if out is not None and out.dtype.newbyteorder("=") != self.problem.out_dtype:
             raise InvalidProblem(f"out must be {self.problem.out_dtype}, as planned; got {out.dtype}")
         result = self._call.run(x, out)
         if self._served is None:  # once it has run, when it is known which filter serves

@@ -101,8 +101,9 @@ def test_policies():
     assert_array_equal(ce.corr1d(x[2:], [1, 1], nan_policy="raise"), [8])
     integers = ce.corr1d([1, 2], [1, 1], nan_policy="omit")
     assert integers.dtype.kind == "i"  # they have no NaN: nothing changes
-    with pytest.raises(ce.InvalidProblem, match="nan_policy must be one of"):
-        ce.corr1d(x, [1, 1], nan_policy="ignore")
+    for wrong in ("ignore", np.array(["omit", "x"]), None):
+        with pytest.raises(ce.InvalidProblem, match="nan_policy must be one of"):
+            ce.corr1d(x, [1, 1], nan_policy=wrong)
 
 
 def test_min_weight():
@@ -112,7 +113,7 @@ def test_min_weight():
     for least, there in ((0, 5), (1 / 3, 5), (0.34, 3), (2 / 3, 3), (0.67, 1), (1, 1)):
         result = ce.corr1d(x, box, mask=mask, min_weight=least)
         assert (~np.isnan(result)).sum() == there, least
-    for wrong in (-0.1, 1.1, nan, "much", None):
+    for wrong in (-0.1, 1.1, nan, "much", ".5", True, None):
         with pytest.raises(ce.InvalidProblem, match="min_weight must be a number of 0 to 1"):
             ce.corr1d(x, box, mask=mask, min_weight=wrong)
 
@@ -170,6 +171,53 @@ def test_with_a_region_stride_and_dilation():
     assert_allclose(ce.corr2d(x, kernel, region=np.s_[1:4, ::2], **how), whole[1:4, ::2], rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("axis", [1, -2])
+def test_a_layer_of_signals_says_its_channels(axis):
+    x, missing = np.array([[[0.0, 9, 4]], [[1, 2, 3]]]), np.zeros((2, 1, 3), bool)
+    missing[0, 0, 1] = True
+    result = ce.corr1d(x, np.array([[[1.0, 3]], [[1, 1]], [[5, 1]]]), mask=missing, channel_axis=axis)
+    assert_allclose(result[0], [[0, 16], [0, 8], [0, 24]])
+
+
+def test_kernels_whose_magnitudes_their_dtype_does_not_hold():
+    x, kernel = np.array([5, nan, 7, 3, 4.0]), np.array([-128, -100, -128])
+    expected = ce.corr1d(x, kernel.astype(float), nan_policy="omit")
+    assert_array_equal(ce.corr1d(x, kernel.astype(np.int8), nan_policy="omit"), expected)
+    large = np.array([3e38 + 3e38j, 1], np.complex64)
+    assert np.isfinite(ce.corr1d(x.astype(np.complex64), large, nan_policy="omit", dtype="complex128")).all()
+    near = np.array([3e38, 3e38, nan], np.float32)  # the mean fits float32, the sum that it is made of does not
+    assert_allclose(ce.corr1d(near, np.array([1, -1, 1], np.float32), nan_policy="omit"), 3e38, rtol=1e-6)
+
+
+def test_integers_are_exact_where_nothing_is_missing():
+    x = np.array([2**60 + 1, 1, 5, 9])
+    for mask in ([False] * 4, [False, False, False, True]):
+        assert ce.corr1d(x, [1, 1], mask=np.array(mask), dtype=np.int64)[0] == 2**60 + 2
+        assert ce.corr1d(np.ma.array(x, mask=mask), [1, 1], dtype=np.int64)[0] == 2**60 + 2
+
+
+def test_a_very_wide_kernel():
+    x = np.r_[np.full(40_000, nan), 1.0]
+    assert_allclose(ce.corr1d(x, np.ones(40_000), nan_policy="omit"), [nan, 40_000])
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_warnings():
+    x = np.array([1.0, 2, nan, 3, 1, 1])
+    ce.corr1d(x, np.array([1, np.inf]), nan_policy="omit")
+    ce.corr1d(x, np.array([1.7e308, 1.7e308]), nan_policy="omit")
+    ce.corr1d(np.full(4, nan), [1.0, -1.0], nan_policy="omit")
+
+
+def test_a_transform_that_is_asked_for_says_how_to_get_it():
+    x = np.array([2.0, 4, nan, 8, 10])
+    with pytest.raises(ce.NoBackend, match=r"ce\.options\(strict=False\)"):
+        ce.corr1d(x, [0.25, 0.5, 0.25], nan_policy="omit", backend="fft")
+    with ce.options(strict=False):
+        result = ce.corr1d(x, [0.25, 0.5, 0.25], nan_policy="omit", backend="fft")
+    assert_allclose(result, ce.corr1d(x, [0.25, 0.5, 0.25], nan_policy="omit"))
+
+
 def test_far_taps_alone_still_count():
     """A transform's error would drown them: the weights are sums with componentwise bounds."""
     x = np.full((64, 64), nan, np.float32)
@@ -202,6 +250,9 @@ def test_out_is_checked():
             ce.corr2d(x, [[1.0]], mask=mask, out=out)
     with pytest.raises(ce.InvalidProblem, match="disagree"):
         ce.corr2d(x, [[1.0]], mask=mask, out=np.empty((3, 3), np.float32), dtype="float64")
+    one_place = np.lib.stride_tricks.as_strided(np.zeros(1), (3, 3), (0, 0))
+    with pytest.raises(ce.InvalidProblem, match="several results to one place"):
+        ce.corr2d(x, [[1.0]], mask=mask, out=one_place)
     frozen = np.empty((3, 3))
     frozen.setflags(write=False)
     with pytest.raises(ce.InvalidProblem, match="read-only"):

@@ -138,15 +138,30 @@ class TestFiles:
             json.dumps(made.to_dict()).replace("[4.0, 8.0]", "[8.0, 4.0]"),
             json.dumps(made.to_dict()).replace("[4.0, 8.0]", "[4.0]"),
             "\0\0\0",
+            "[" * 200_000,
+            json.dumps(made.to_dict()).replace("-2.0", "5000", 1),
+            json.dumps(made.to_dict()).replace('"ndim": 2', '"ndim": Infinity'),
+            json.dumps(made.to_dict()).replace("[4.0", "[" + "4" * 400),
+            json.dumps(made.to_dict()).replace('"version": 1', '"version": true'),
         ],
     )
     def test_a_broken_file_is_told_and_left_out(self, text):
         file = self.store(text)
-        with pytest.warns(UserWarning, match=r"holds no prices .* run 'convengine tune' again") as told:
+        with pytest.warns(UserWarning, match=r"holds no prices .*; (run 'convengine tune' again|remove it)") as told:
             found = prices.current()
         assert str(file) in str(told[0].message)
         assert found.origin != str(file)
         np.testing.assert_array_equal(ce.corr2d(X, KERNEL), ce.corr2d(X, KERNEL, backend="cython"))
+
+    def test_without_a_home_nothing_is_kept_and_all_works(self, monkeypatch):
+        def homeless():
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("CONVENGINE_CACHE")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setattr(Path, "home", homeless)
+        prices.forget()
+        assert prices.current().origin in ("shipped", "offered")
 
     def test_a_folder_in_its_place_is_none(self):
         prices.cache_file().mkdir(parents=True)

@@ -111,6 +111,15 @@ def test_out_of_another_shape_is_refused():
             ce.corr2d(np.ones((5, 5)), np.ones((2, 2)), region=region, out=np.empty((3, 4)))
 
 
+def test_out_of_an_empty_region_is_checked_too():
+    for wrong in ([], np.ma.zeros(0)):
+        with pytest.raises(ce.InvalidProblem, match="out must be an array"):
+            ce.corr1d(np.arange(5.0), [1.0, 1], region=np.s_[:0], out=wrong)
+    with pytest.raises(ce.InvalidProblem, match="disagree"):
+        ce.corr1d(np.arange(5.0), [1.0, 1], region=np.s_[:0], out=np.zeros(0, "f4"), dtype="f8")
+    assert ce.corr1d(np.arange(5.0), [1.0, 1], region=np.s_[:0], out=(out := np.zeros(0))) is out
+
+
 def test_explain_takes_it():
     x = np.zeros((1000, 1000), np.float32)
     whole = ce.explain(x, np.ones((5, 5), np.float32), mode="same", boundary="wrap")

@@ -117,8 +117,12 @@ class Packed:
         packed = np.zeros((2, len(rows), len(starts[0])), np.uint32)
         bits = 32 // per
         for variant, found in enumerate(starts):
+            holds: dict[tuple[int, int], int] = {}  # the first group that covers a place
+            for number, (phase, first) in enumerate(found):
+                for element in range(first, first + per):
+                    holds.setdefault((phase, element), number)
             for column, (phase, element) in enumerate(places):
-                group = next(g for g, (f, e) in enumerate(found) if f == phase and e <= element < e + per)
+                group = holds[phase, element]
                 samples = (rows[:, column].astype(np.int64) % 2**bits).astype(np.uint32)
                 packed[variant, :, group] |= samples << np.uint32(bits * (element - found[group][1]))
         at = np.array(starts, np.intp)

@@ -31,6 +31,8 @@ __all__ = ["VERSION", "Prices", "Series", "cache_file", "current", "forget", "ke
 VERSION = 1  # of the file; another one is not read
 END = re.compile(r"( rank)? \d+(x\d+)*$")  # of a method's name, before a comma: its rank, or its tile
 
+MOST = 64  # of a logarithm
+
 Key = tuple[str, str, int, str, bool]
 
 
@@ -142,10 +144,10 @@ class Prices:
     def from_dict(cls, values: Any, origin: str) -> "Prices":
         """Read what `to_dict` wrote; ValueError for anything else."""
         try:
-            if values["version"] != VERSION:
+            if type(values["version"]) is not int or values["version"] != VERSION:
                 raise ValueError(f"it is of version {values['version']!r}, not {VERSION}")
             return cls({_key(entry): _series(entry) for entry in values["series"]}, origin)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
@@ -165,15 +167,15 @@ def _series(entry: dict[str, Any]) -> Series:
     if not (sizes.ndim == widths.ndim == 1 and sizes.size and logs.shape == (sizes.size, widths.size)):
         raise ValueError(f"a table of shape {logs.shape} does not fit {sizes.size} sizes and {widths.size} widths")
     ascending = (np.diff(sizes) > 0).all() and (np.diff(widths) > 0).all()
-    if not (ascending and all(np.isfinite(values).all() for values in (sizes, widths, logs))):
-        raise ValueError("its sizes must ascend, and all its numbers be finite")
+    if not (ascending and all((np.abs(values) <= MOST).all() for values in (sizes, widths, logs))):
+        raise ValueError(f"its sizes must ascend, and all its numbers lie within {MOST}")
     return Series(tuple(sizes.tolist()), tuple(widths.tolist()), tuple(map(tuple, logs.tolist())))
 
 
 def cache_file() -> Path:
     """Where this machine's prices are kept: in the user's cache, by CPU, level and number of CPUs."""
     if home := os.environ.get("CONVENGINE_CACHE"):
-        folder = Path(home)
+        folder = Path(home).expanduser()
     elif sys.platform == "win32":
         folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "convengine"
     elif sys.platform == "darwin":
@@ -198,13 +200,15 @@ def current() -> Prices:
 
 @lru_cache(maxsize=16)
 def _current(*_: Any) -> Prices:
-    file = cache_file()
+    file = None
     try:
+        file = cache_file()
         return Prices.from_dict(json.loads(file.read_text(encoding="utf-8")), str(file))
-    except OSError:
-        pass  # not measured yet, or not to be read by this user: neither keeps anybody from computing
     except ValueError as error:  # of JSON, too
         warnings.warn(f"{file} holds no prices ({error}); run 'convengine tune' again, or remove it", stacklevel=2)
+    except (OSError, RuntimeError) as error:  # not measured yet, not to be read, no home: nothing keeps from computing
+        if isinstance(error, RecursionError):
+            warnings.warn(f"{file} holds no prices (lists in lists); remove it", stacklevel=2)
     shipped = files(__name__).joinpath(f"{_level()}.json")
     if not shipped.is_file():
         return Prices()
