@@ -18,7 +18,7 @@ import numpy as np
 
 from convengine import config, prices, select
 from convengine.api import DEFAULTS, clear_cache, find
-from convengine.errors import BackendError, NoBackend
+from convengine.errors import BackendError, InvalidProblem, NoBackend
 from convengine.native import cpu
 from convengine.plugin import WORKERS, Declined, Filter
 from convengine.prices import Key, Prices, Series
@@ -233,7 +233,7 @@ class Tuning:
         return f"{table(header, rows)}\n{len(self.prices.series)} tables in {self.seconds:.0f} s, {where}"
 
 
-def tune(*, save: bool = True, progress: Callable[[float], None] | None = None) -> Tuning:
+def tune(*, save: bool = True, largest: int | None = None, progress: Callable[[float], None] | None = None) -> Tuning:
     """Measure what every method costs on this machine, and let automatic choice go by it.
 
     Takes about a minute; leave the machine alone meanwhile. The result is stored in the user's cache directory
@@ -244,6 +244,9 @@ def tune(*, save: bool = True, progress: Callable[[float], None] | None = None) 
     ----------
     save : bool, optional
         Whether to store it; else it holds for this process.
+    largest : int, optional
+        Samples of the largest arrays to measure, for a quick look; larger ones are then priced as these. Default: some
+        millions.
     progress : callable, optional
         Called with the share that is done, 0 to 1, after each problem.
 
@@ -254,6 +257,8 @@ def tune(*, save: bool = True, progress: Callable[[float], None] | None = None) 
 
     Raises
     ------
+    InvalidProblem
+        If `largest` leaves nothing to measure.
     OSError
         If the cache directory can't be written to; what was measured holds for this process all the same.
 
@@ -264,16 +269,21 @@ def tune(*, save: bool = True, progress: Callable[[float], None] | None = None) 
     Examples
     --------
     >>> import convengine as ce
-    >>> tuning = ce.tune()  # doctest: +SKIP
-    >>> tuning.lies  # doctest: +SKIP
-    ()
+    >>> tuning = ce.tune(save=False, largest=256)
+    >>> sorted({verdict.backend for verdict in tuning.verdicts})[:2]
+    ['cython', 'fft']
+    >>> from convengine import prices
+    >>> prices.use(None)  # and back to those that were in force
+    >>> ce.clear_cache()
     """
     start = perf_counter()
     file = prices.cache_file() if save else None
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)  # what can't be stored shows now, not after a minute
     found: dict[Key, dict[tuple[float, float], float]] = defaultdict(dict)
-    grid = _grid()
+    grid = [case for case in _grid() if largest is None or math.prod(case.shape) <= largest]
+    if not grid:
+        raise InvalidProblem(f"largest must allow some arrays, of 256 samples at least; got {largest!r}")
     for number, case in enumerate(grid):
         for key, at, quotient in _measured(case):
             found[key][at] = quotient

@@ -286,6 +286,10 @@ class TestTune:
         assert not prices.cache_file().exists()
         assert prices.current() is found.prices
 
+    def test_a_quick_look(self):
+        with pytest.raises(ce.InvalidProblem, match="of 256 samples at least; got 3"):
+            ce.tune(save=False, largest=3)
+
     def test_the_grid_has_every_kind_once(self):
         grid = tuning._grid()
         assert len(set(grid)) == len(grid) > 500
