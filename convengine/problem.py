@@ -27,6 +27,7 @@ def as_counted(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint8) if dtype.kind == "b" else dtype
 
 
+@lru_cache(maxsize=64)
 def largest_magnitude(dtype: np.dtype[Any]) -> int:
     """Largest absolute value of an integer dtype or bool."""
     info = np.iinfo(as_counted(dtype))
@@ -39,6 +40,7 @@ def is_integer(*dtypes: np.dtype[Any]) -> bool:
     return all(dtype.kind in "biu" for dtype in dtypes)
 
 
+@lru_cache(maxsize=1024)
 def integer_sum_dtype(x: np.dtype[Any], kernel: np.dtype[Any], taps: int) -> np.dtype[Any]:
     """int32 where `taps` products of these dtypes cannot pass it, else int64."""
     return np.dtype(np.int32 if largest_magnitude(x) * largest_magnitude(kernel) * taps <= INT32_MAX else np.int64)

@@ -6,7 +6,7 @@ being exact, the choice between this and the plain sums changes no bits: it is n
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ SHIFTS = {("u1", "i1"): 128, ("i2", "u2"): -32768}  # of samples in a row of the
 LIMIT = 2**31 - 1
 
 
+@cache  # virtual machines answer CPUID slowly
 def module_level(level: str) -> str:
     """The level of the modules to load: AVX-512's have a variant for CPUs with its dot instructions."""
     return "avx512vnni" if level == "avx512" and cpu.avx512_vnni() else level

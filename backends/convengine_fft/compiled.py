@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
@@ -73,10 +73,13 @@ def shape_of(tile: tuple[int, ...]) -> tuple[int, int]:
     return sides(*tile) if len(tile) == 1 else (tile[0], tile[1])
 
 
-def tilings(problem: Problem) -> list[Tiling]:
-    """Tiles that can serve: from the dilated kernel's width to the first that covers all."""
+def tilings(problem: Problem, costs: "Costs") -> Iterator[Tiling]:
+    """Tiles that can serve, the cheapest first: from the dilated kernel's width to the first that covers all.
+
+    The order is that for one image and two workers: a batch and more workers must give the bits of each image alone.
+    """
     if problem.is_layer or problem.ndim > 2 or problem.sum_dtype.kind == "c" or not problem.taps:
-        return []
+        return
     axes = []
     for width, n in zip(widths(problem), dense(problem), strict=True):
         cuts = []  # (transformed in all, length, outputs of a tile, tiles)
@@ -89,7 +92,34 @@ def tilings(problem: Problem) -> list[Tiling]:
                     break
         most = WASTE * min(cuts)[0] if cuts else 0
         axes.append([cut[1:] for cut in cuts if cut[0] <= most])
-    return [Tiling(*zip(*cut, strict=True)) for cut in product(*axes)]
+    if not all(axes):
+        return
+    lengths, wanted, tiles = zip(*(zip(*axis, strict=True) for axis in axes), strict=True)
+    pairs = _pairs_seconds(lengths, costs.item, costs.rate, costs.held)
+    order = np.argsort(_all_seconds(costs, pairs, _product(wanted), _product(tiles)), axis=None, kind="stable")
+    for number in order.tolist():
+        at = (number,) if len(axes) == 1 else divmod(number, len(axes[1]))
+        yield Tiling(*zip(*(axis[index] for axis, index in zip(axes, at, strict=True)), strict=True))
+
+
+def _product(axes: Sequence[Sequence[int]]) -> Any:
+    """Every product of a number of each axis."""
+    first = np.array(axes[0], np.float64)
+    return first if len(axes) == 1 else first[:, None] * np.array(axes[1], np.float64)
+
+
+@lru_cache(maxsize=1024)  # a few dozen tiles, asked for with every new problem
+def _pairs_seconds(lengths: tuple[tuple[int, ...], ...], item: int, rate: float, held: int) -> Any:
+    """What two tiles take, but for their outputs, for every tile of these lengths."""
+    found = [_pair_seconds(tile, item, rate, held) for tile in product(*lengths)]
+    return np.array(found).reshape([len(axis) for axis in lengths])
+
+
+def _all_seconds(costs: "Costs", pairs: Any, outputs: Any, counts: Any) -> Any:
+    """Estimated time of one call for one image and two workers, as `seconds` has it, for many tiles at once."""
+    rounds = np.ceil(np.ceil(counts / 2) / 2)
+    moved = (costs.samples + outputs * counts) * costs.item
+    return rounds * (pairs + TOUCH * 2 * costs.item * outputs) + FAR * np.maximum(moved - NEAR, 0)
 
 
 def seconds(costs: "Costs", tiling: Tiling, images: int, threads: int) -> float:
@@ -100,7 +130,7 @@ def seconds(costs: "Costs", tiling: Tiling, images: int, threads: int) -> float:
     return CALL + -(-images * ((count + 1) // 2) // threads) * pair + FAR * max(moved - NEAR, 0)
 
 
-@lru_cache(maxsize=1024)  # a few dozen tiles, asked for with every new problem
+@lru_cache(maxsize=1024)
 def _pair_seconds(tile: tuple[int, ...], item: int, rate: float, held: int) -> float:
     """What two tiles take, but for their outputs."""
     size = math.prod(tile)
@@ -142,15 +172,12 @@ def limit(problem: Problem, facts: KernelFacts, tiling: Tiling) -> int:
 def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
     """Offer the fastest tile, if there is one."""
     level = chosen_level(os.environ.get("CONVENGINE_ISA"))
-    able: Sequence[Tiling] = tilings(problem)
-    if not able:
+    if problem.sum_dtype.kind == "c":
         return []
     costs = Costs.of(problem, level)
-    # Always for one image and two workers: a batch and more workers must give the bits of each image alone.
-    priced = sorted((seconds(costs, tiling, 1, 2), tiling.tile, tiling) for tiling in able)
     least = min(largest_sample(problem), JUDGED) if problem.is_integer else 0
-    exact = (tiling for _, _, tiling in priced if not least or limit(problem, facts, tiling) >= least)
-    if (best := next(exact, None)) is None:
+    able = (tiling for tiling in tilings(problem, costs) if not least or limit(problem, facts, tiling) >= least)
+    if (best := next(able, None)) is None:
         return []
     threads = workers()
     return [
