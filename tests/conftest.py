@@ -8,6 +8,7 @@ import pytest
 from convengine_cython.backend import compiled_levels
 
 import convengine as ce
+from convengine import prices, registry
 from convengine.native import cpu
 
 # Distributions that only the tests that lay them down may find. Collected for doctests, they would land on sys.path,
@@ -26,6 +27,18 @@ def level(request, monkeypatch):
     monkeypatch.setenv("CONVENGINE_ISA", request.param)
     ce.clear_cache()
     yield request.param
+    ce.clear_cache()
+
+
+@pytest.fixture
+def own_prices(monkeypatch, tmp_path):
+    """Prices that are the test's own: none in the beginning, and none left."""
+    monkeypatch.setenv("CONVENGINE_CACHE", str(tmp_path / "cache"))
+    prices.use(None)
+    ce.clear_cache()
+    yield
+    prices.use(None)
+    registry.forget()
     ce.clear_cache()
 
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-import convengine as ce
 from convengine import prices, tuning
 
 pytest.importorskip("click", reason="the command line needs pip install 'convengine[cli]'")
@@ -12,15 +11,9 @@ from command_line import done, refused
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch, tmp_path):
-    """Two problems in place of some hundred, and a cache of their own."""
+def few(monkeypatch, own_prices):
+    """Two problems in place of some hundred."""
     monkeypatch.setattr(tuning, "_grid", lambda: [tuning.Case((n, n), (3, 3), "float32", 1) for n in (16, 32)])
-    monkeypatch.setenv("CONVENGINE_CACHE", str(tmp_path / "cache"))
-    prices.use(None)
-    ce.clear_cache()
-    yield
-    prices.use(None)
-    ce.clear_cache()
 
 
 def test_it_measures_stores_and_removes():

@@ -31,7 +31,7 @@ class Slow:
     def setup_cache(self):
         with open({}, "w") as file:
             file.write(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(60)  # until it is interrupted
 
     def track_it(self, cache):
         return 1.0

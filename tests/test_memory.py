@@ -34,7 +34,7 @@ def test_no_method_needs_a_tenth_more_than_it_offered(arena, task, method):
     (contestant,) = our_contestants([method], [])
     found = arena.memory(task, contestant)
     if found["reason"]:
-        pytest.skip(found["reason"])
+        pytest.skip(found["reason"])  # the method refuses the task, which says why
     backend, _, name = method.partition("/")
     how = {"mode": "same", "boundary": task.boundary, "backend": backend, "workers": 2}
     how |= {} if task.is_float else {"dtype": task.dtype}

@@ -17,16 +17,7 @@ from convengine.prices import Prices, Series
 X, KERNEL = np.ones((64, 64), np.float32), np.arange(25, dtype=np.float32).reshape(5, 5) - 7
 
 
-@pytest.fixture(autouse=True)
-def nothing_kept(monkeypatch, tmp_path):
-    """Every test starts with no prices of its own and leaves none."""
-    monkeypatch.setenv("CONVENGINE_CACHE", str(tmp_path / "cache"))
-    prices.use(None)
-    ce.clear_cache()
-    yield
-    prices.use(None)
-    registry.forget()
-    ce.clear_cache()
+pytestmark = pytest.mark.usefixtures("own_prices")
 
 
 class Timed:
@@ -48,7 +39,7 @@ class Timed:
         class Plan:
             def prepare(self, kernel, bias=None):
                 def filter_(x, out=None):
-                    time.sleep(seconds)
+                    time.sleep(seconds)  # what it takes, whatever it offered
                     total = np.full(problem.out_shape, float(len(name)), problem.sum_dtype)
                     return finish(problem, total, bias, out)
 
