@@ -1,7 +1,6 @@
 """The fixtures that test files share, and what pytest must leave alone."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from convengine.native import cpu
 # and their backends would be installed for every other test.
 collect_ignore = ["plugins", "mutants"]
 
-# The choice must not depend on what somebody measured here: no prices are kept in a folder that nobody makes.
-os.environ["CONVENGINE_CACHE"] = str(Path(tempfile.gettempdir(), "convengine-has-no-cache-in-tests"))
+# The choice must not depend on what somebody, or another test, measured here: nobody can make a folder in this file.
+os.environ["CONVENGINE_CACHE"] = str(Path(__file__, "no-cache"))
 
 LEVELS = [level for level in cpu.levels() if level in compiled_levels()]
 

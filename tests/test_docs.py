@@ -19,7 +19,7 @@ from installing import installed, lay_down
 from PIL import Image
 
 import convengine as ce
-from convengine import config
+from convengine import config, tuning
 from convengine.bench import Run
 from convengine.boundary import Boundary
 from convengine.cli.application import application
@@ -126,8 +126,24 @@ def test_a_dashboard_on_a_page_is_one_that_would_be_made(
     assert "built" in made
 
 
+MEASUREMENTS = {line for line in command_lines() if line.startswith("convengine tune")}
+
+
+@pytest.mark.usefixtures("own_prices")
+@pytest.mark.parametrize("line", sorted(MEASUREMENTS))
+def test_a_measurement_on_a_page_is_one_that_would_run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "_grid", lambda: [tuning.Case((16, 16), (3, 3), "float32", 1)])
+    checks = tuning.check
+    monkeypatch.setattr(tuning, "check", lambda *, problems, **others: checks(problems=problems // 300, **others))
+    with pytest.raises(SystemExit) as ended:
+        application.main(shlex.split(line)[1:])
+    assert ended.value.code == 0
+
+
 # test_cli_demo runs the demonstration, test_dashboard the dashboard
-@pytest.mark.parametrize("line", sorted(set(command_lines()) - {"convengine demo"} - BENCHMARKS - DASHBOARDS))
+@pytest.mark.parametrize(
+    "line", sorted(set(command_lines()) - {"convengine demo"} - BENCHMARKS - DASHBOARDS - MEASUREMENTS)
+)
 def test_a_command_line_on_a_page_runs(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
