@@ -3,13 +3,18 @@
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from installing import installed
 
 import convengine as ce
+from convengine import missing, select, tuning
+from convengine.region import Cut
 from convengine.testing import covering_cases
 from convengine.testing.contract import BackendContract
 from convengine.testing.examination import SOURCES
@@ -59,6 +64,12 @@ CATCHES = [
         "test_kernel_gradient_is_within_its_bound",
         "-(batch|colour|layer|groups).* the bound",
     ),
+    ("small-drowned", "test_bounds_are_kept_as_asked", "times the bound"),
+    ("below-zero", "test_nonnegative_stays_so", "of at least 0 .*; got -"),
+    ("greedy", "test_memory_is_within_its_offer", r"need \d+ bytes .* as offered; took \d+"),
+    ("moody", "test_max_memory_is_a_limit", "offer loops for its"),
+    ("shifted-by-one", "test_nothing_under_a_mask_shows", "far from what is missing, and the oracle,"),
+    ("shifted-by-one", "test_region_is_that_part_of_the_whole", "times the bound"),
     ("unpriced", "test_offers_can_be_compared", "seconds, finite and above 0, .*seconds=0.0"),
 ]
 
@@ -101,9 +112,91 @@ def test_a_mutant_fails(name: str, test: str, text: str) -> None:
 def test_every_mutant_is_found_and_examined() -> None:
     import mutant_backends
 
-    assert {name for name, _, _ in CATCHES} == set(mutant_backends.MUTANTS)
+    assert {name for name, _, _ in CATCHES} == set(mutant_backends.MUTANTS) - {"underpriced"}  # whom tune finds
     assert set(ce.backends()) >= {"toy", *mutant_backends.MUTANTS}
     assert all(ce.backends()[name].usable for name in mutant_backends.MUTANTS)
+
+
+def test_tune_finds_who_promises_too_much(own_prices: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [tuning.Case((n, n), (k, k), "float32", 1) for n in (32, 64) for k in (3, 15)]
+    monkeypatch.setattr(tuning, "_grid", lambda: sizes)
+    x, kernel = sizes[-1].samples(), sizes[-1].kernel()
+    with ce.options(backend=("cython", "underpriced"), workers=1):
+        assert ce.explain(x, kernel).chosen.backend == "underpriced"
+        found = ce.tune(save=False)
+        assert [lie.backend for lie in found.lies] == ["underpriced"]
+        assert "too cheap: its offers are not to be believed" in repr(found)
+        assert ce.explain(x, kernel).chosen.backend == "cython"
+
+
+def _late(cut: Cut) -> Cut:
+    """A region that begins one sample late along the last axis."""
+    *parts, last = cut.parts
+    late = slice(last.start + 1, last.stop + 1) if isinstance(last, slice) and last != slice(None) else last
+    return cut._replace(parts=(*parts, late))
+
+
+def _as_zeros(right: Any) -> Any:
+    """What is missing as zeros, in place of means."""
+
+    def filled(operate: Any, reading: Any, known: Any, kernel: Any, gone: Any, keywords: Any, least: float) -> Any:
+        _, *rest = right(operate, reading, known, kernel, gone, keywords, least)
+        return operate(known, kernel, **keywords | {"bias": None, "dtype": None}).astype(np.float64), *rest
+
+    return filled
+
+
+# Faults of the engine: where, what takes its place; a backend that it shows on, the test that catches it, its text.
+FAULTS = {
+    "limits forgotten": (
+        (select, "_limit", lambda right: lambda offer, options: ""),
+        ("toy", "test_max_memory_is_a_limit", "leave loops out at max_memory"),
+    ),
+    "bounds forgotten": (
+        (select, "_limit", lambda right: lambda offer, options: right(offer, replace(options, strict=None, rtol=None))),
+        ("fft", "test_bounds_are_kept_as_asked", "for strict only if componentwise|half its rtol"),
+    ),
+    "dearest first": (
+        (select, "_offers", lambda right: lambda *asked: (right(*asked)[0][::-1], [])),
+        ("cython", "test_explain_tells_what_runs", "explained by expected time"),
+    ),
+    "last runs": (
+        (select.Prepared, "_numbers", lambda right: property(lambda one: range(len(one.decision.candidates))[::-1])),
+        ("cython", "test_explain_tells_what_runs", "shown with the time that it took|plan what it explains"),
+    ),
+    "times forgotten": (
+        (select, "_note_time", lambda right: lambda *_: None),
+        ("toy", "test_explain_tells_what_runs", "shown with the time that it took"),
+    ),
+    "negatives left": (
+        (select.Prepared, "_is_nonnegative", lambda right: lambda one: False),
+        ("fft", "test_nonnegative_stays_so", "of at least 0 .*; got -"),
+    ),
+    "region late": (
+        (Cut, "of", lambda right: staticmethod(lambda *asked: _late(right(*asked)))),
+        ("toy", "test_region_is_that_part_of_the_whole", "times the bound|shape"),
+    ),
+    "missing as zeros": (
+        (missing, "_filled", _as_zeros),
+        ("toy", "test_missing_samples_are_means", "with gaps, and without, must differ"),
+    ),
+    "NaN under a mask": (
+        (missing, "_read_mask", lambda right: lambda mask, x: right(mask, x) & ~np.isnan(x)),
+        ("toy", "test_nothing_under_a_mask_shows", "0 and nan under a mask must agree"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_choice_shows(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (owner, attribute, wrong), (name, test, text) = FAULTS[fault]
+    monkeypatch.setattr(owner, attribute, wrong(getattr(owner, attribute)))
+    contract = BackendContract()
+    contract.name = name
+    with contract.examination():
+        failure = first_failure(contract, test)
+    assert failure is not None, f"{name} passes {test}"
+    assert re.search(text, failure, re.DOTALL), failure
 
 
 def test_crosscheck_tells_the_right_from_the_wrong() -> None:

@@ -25,6 +25,7 @@ from convengine.plugin import Offer, Refusal
 from convengine.testing import subjects
 from convengine.testing.arguments import Array
 from convengine.testing.cases import Case
+from convengine.testing.choice_laws import ChoiceLaws
 from convengine.testing.examination import SOURCES, problem
 from convengine.testing.gradient_laws import GradientLaws
 from convengine.testing.laws import Laws
@@ -33,7 +34,7 @@ from convengine.testing.runner import asked, bound, examine, expected, kind, ref
 __all__ = ["BackendContract"]
 
 
-class BackendContract(Laws, GradientLaws):
+class BackendContract(Laws, ChoiceLaws, GradientLaws):
     """The exam of one backend: subclass it, name the backend, run pytest; `Examination` has the attributes.
 
     Examples

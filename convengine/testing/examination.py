@@ -47,6 +47,7 @@ SOURCES: Mapping[str, Callable[[], dict[str, Case]]] = {
     "exact": subjects.exact,
     "poisoned": subjects.poisoned,
     "delicate": subjects.delicate,
+    "wide_range": subjects.wide_range,
     "grad_input": grad_input_cases,
     "grad_kernel": grad_kernel_cases,
 }

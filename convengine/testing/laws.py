@@ -4,6 +4,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -132,19 +133,20 @@ class Laws(Examination):
         self.require_same_bits(self.answers(case._replace(x=rows.copy())), laid, "contiguous arrays and a stride of 0")
 
     def test_plan_gives_the_bits_of_the_function(self, large: str) -> None:
-        """Also from a pickle, and after another array."""
+        """Also from a pickle or a copy, and after another array."""
         case = subjects.large()[large]
         turned = np.flip(case.x)
         wanted, other = (next(iter(self.answers(case._replace(x=x)).values())).value for x in (case.x, turned))
         x = place(self.name, case.x)
         planned = ce.plan(case.name, x, case.kernel, backend=self.name, **case.keywords)
         self.require(planned.backend == self.name and planned.method != "", f"be named in its plan; got {planned!r}")
-        copy = pickle.loads(pickle.dumps(planned))
+        pickled, copied = pickle.loads(pickle.dumps(planned)), deepcopy(planned)
         for what, one, filter_, array in (
             ("its plan", wanted, planned, x),
             ("its plan on a second array", other, planned, place(self.name, turned)),
             ("its plan after a second array", wanted, planned, x),
-            ("its plan's pickle", wanted, copy, x),
+            ("its plan's pickle", wanted, pickled, x),
+            ("its plan's copy", wanted, copied, x),
         ):
             require_same_bits(one, fetch(filter_(array)), f"{self.name}: a function and {what}")
 

@@ -12,7 +12,7 @@ import numpy as np
 from convengine.testing.arguments import BOUNDARIES, Array
 from convengine.testing.cases import Case, Seeded, assemble, draw_row
 
-__all__ = ["delicate", "exact", "large", "poisoned", "simple", "small"]
+__all__ = ["delicate", "exact", "large", "poisoned", "simple", "small", "wide_range"]
 
 RNG_SEED = 20
 NAN, INF = float("nan"), float("inf")
@@ -159,6 +159,31 @@ def poisoned() -> dict[str, Case]:
         ("fill-nan", "corr2d", plain, taps, {"mode": "same", "fill_value": NAN}),
         ("fill-infinity", "conv2d", plain, taps, {"padding": ((1, 7), (0, 9)), "fill_value": -INF}),
     )
+
+
+@cache
+def wide_range() -> dict[str, Case]:
+    """1e30 beside 1e-30: what is lost where a method's error is relative to the largest sample."""
+    f4, f8, n = "float32", "float64", _numbers
+    bell = _outer(*(np.exp(-np.square(np.linspace(-2, 2, size))).astype(np.float32) for size in (15, 21)))
+    rows, column = _loud((4, 40, 90), f4), _loud((2000, 3), f8)
+    return _cases(
+        ("image", "corr2d", _loud((120, 300), f4), n((5, 5), f4), {"mode": "same", "boundary": "reflect"}),
+        ("wide-kernel", "conv2d", _loud((90, 140), f8), n((31, 31), f8), {"mode": "same"}),
+        ("separable", "corr2d", _loud((120, 300), f4), bell, {"mode": "same", "boundary": "edge"}),
+        ("signal", "corr1d", _loud((30_000,), f8), n((63,), f8), {"mode": "full"}),
+        ("volume", "corr3d", _loud((9, 30, 40), f4), n((3, 3, 3), f4), {"mode": "same", "boundary": "wrap"}),
+        ("layer", "corr2d", rows, n((6, 4, 3, 3), f4), {"padding": 1}),
+        ("columns", "conv1d", column, n((9,), f8), {"axes": (0,), "mode": "same"}),
+    )
+
+
+def _loud(shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers of some 1e-30, those of 1e30 in a block that fills an half of each axis."""
+    values = _numbers(shape, dtype) * np.dtype(dtype).type(1e-30)
+    block = tuple(slice(size // 4, size // 4 + max(size // 2, 1)) for size in shape)
+    values[block] = _numbers(values[block].shape, dtype) * np.dtype(dtype).type(1e30)
+    return _locked(values)
 
 
 @cache

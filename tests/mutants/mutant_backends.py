@@ -254,6 +254,47 @@ class Everywhere(toy_backend.Backend):  # takes x wherever it lives
         return super().offers(replace(problem, memory="host"), facts)
 
 
+@mutant
+class SmallDrowned(toy_backend.Filter):  # errs as a transform does, and promises what a sum keeps
+    def total(self, padded: Any) -> Any:
+        total = super().total(padded)
+        if self.problem.is_integer or not padded.size:
+            return total
+        known = np.abs(np.where(np.isfinite(padded), padded, 0))
+        return total + total.dtype.type(known.max() * np.finfo(total.dtype).eps)
+
+
+@mutant
+class BelowZero(toy_backend.Filter):  # by next to nothing
+    def total(self, padded: Any) -> Any:
+        total = super().total(padded)
+        return np.where(total == 0, -np.finfo(total.dtype).tiny, total) if total.dtype.kind == "f" else total
+
+
+class Greedy(toy_backend.Backend):  # takes what it did not ask for
+    name = "greedy"
+
+    def memory(self, problem: Any) -> int:
+        return super().memory(problem) // 4
+
+
+class Moody(toy_backend.Backend):  # needs more the less it is given
+    name = "moody"
+    asked = 0
+
+    def memory(self, problem: Any) -> int:
+        Moody.asked += 1
+        return super().memory(problem) + Moody.asked
+
+
+class Underpriced(toy_backend.Backend):  # promises to be done before it has begun
+    name = "underpriced"
+
+    def offers(self, problem: Any, facts: Any) -> Any:
+        offers = super().offers(problem, facts)
+        return [replace(offer, seconds=1e-7) for offer in offers] if isinstance(offers, list) else offers
+
+
 class Unpriced(toy_backend.Backend):
     name = "unpriced"
 
@@ -306,4 +347,4 @@ class WithoutLast:
 
 WRONG_GRADIENTS = (BorderDropped, GradientFlipped, ImageLost)
 MUTANTS |= {kind.name: kind for kind in WRONG_GRADIENTS}
-MUTANTS |= {kind.name: kind for kind in (Boastful, Everywhere, Unpriced)}
+MUTANTS |= {kind.name: kind for kind in (Boastful, Everywhere, Greedy, Moody, Underpriced, Unpriced)}

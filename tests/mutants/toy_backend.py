@@ -1,5 +1,6 @@
 """A right backend in plain NumPy loops, for every problem on host arrays: what the wrong ones are made from."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,15 @@ class Backend:
             return adjoint.offers(problem, facts, self.offers)
         if problem.memory != "host":
             return Refusal(f"runs on host arrays, not {problem.memory}")
-        return [Offer("loops", 1e-5 * problem.taps + 1e-8 * problem.multiplications, 0, direct_error(problem))]
+        seconds = 1e-5 * problem.taps + 1e-8 * problem.multiplications
+        return [Offer("loops", seconds, self.memory(problem), direct_error(problem))]
+
+    def memory(self, problem: Problem) -> int:
+        """Bytes of x with its borders, twice, and of sums, products and what is made of them."""
+        samples = math.prod(problem.x_shape) // max(math.prod(problem.spatial), 1)
+        for n, (before, after) in zip(problem.spatial, problem.pads, strict=True):
+            samples *= n + before + after
+        return problem.sum_dtype.itemsize * (2 * samples + 5 * math.prod(problem.out_shape))
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Any:
         return adjoint.plan(problem, offer, self.offers, lambda forward, chosen: Plan(forward, self.filter))
