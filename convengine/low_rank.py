@@ -4,9 +4,13 @@ A kernel that was rounded to float32 has full rank to float64's precision, thoug
 here is that to within the rounding of the kernel's own dtype. Whole numbers are taken as they are.
 """
 
+import math
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from convengine.native import values
 
 __all__ = ["matrix_rank", "roundoff", "separate"]
 
@@ -17,6 +21,7 @@ WORK = 1 << 14  # products spent on counting a rank beyond 2: some 0.2 ms
 LARGEST = 2**31 - 1  # of the whole numbers that are divided exactly, so that their products fit int64
 
 
+@lru_cache(maxsize=64)
 def roundoff(dtype: np.dtype[Any]) -> float:
     """Largest relative error of one rounding to a dtype; 0 for integers, which are exact."""
     return float(np.finfo(dtype).eps) / 2 if dtype.kind in "fc" else 0.0
@@ -39,19 +44,14 @@ def matrix_rank(kernel: Array) -> int:
     >>> matrix_rank(np.outer(g, g).astype(np.float32)), matrix_rank(np.eye(3))
     (1, 3)
     """
-    left = kernel.astype(np.complex128 if kernel.dtype.kind == "c" else np.float64)
-    sizes = np.abs(left)
-    noise = NOISE * max(roundoff(kernel.dtype), roundoff(left.dtype)) * float(sizes.max(initial=0.0))
-    if noise == 0 or not np.isfinite(noise):  # zeros, underflow, overflow
+    left = np.array(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64, order="C")
+    largest = float(np.abs(left).max(initial=0.0))
+    noise = NOISE * max(roundoff(kernel.dtype), roundoff(left.dtype)) * largest
+    if noise == 0 or not math.isfinite(noise):  # zeros, underflow, overflow
         return 0
     limit = min(*kernel.shape, max(2, WORK // kernel.size))
-    for rank in range(limit):
-        row, column = np.unravel_index(int(sizes.argmax()), sizes.shape)
-        if sizes[row, column] <= noise:
-            return rank
-        left -= np.outer(left[:, column] / left[row, column], left[row])
-        sizes = np.abs(left)
-    return limit if limit == min(kernel.shape) or sizes.max() <= noise else 0
+    rank, whole = values.crosses(left, noise, limit)
+    return rank if whole or limit == min(kernel.shape) else 0
 
 
 def separate(kernel: Array) -> tuple[Array, Array, float]:

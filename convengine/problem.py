@@ -8,14 +8,15 @@ three arrays is computed from the other two, and shapes and dtypes stay with the
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from convengine.boundary import Boundary, most_copies
 from convengine.low_rank import matrix_rank, separate
+from convengine.native import values
 
 __all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "sum_dtype"]
 
@@ -53,7 +54,24 @@ def sum_dtype(x: np.dtype[Any], kernel: np.dtype[Any], out: np.dtype[Any]) -> np
     return np.dtype(np.float32) if widest == np.float16 else widest
 
 
-@dataclass(frozen=True, slots=True)
+if TYPE_CHECKING:
+    lazy = property
+else:
+
+    class lazy:
+        """A property that is computed once, and then kept beside the fields."""
+
+        def __init__(self, function):
+            self.function, self.name, self.__doc__ = function, function.__name__, function.__doc__
+
+        def __get__(self, owner, kind=None):
+            if owner is None:
+                return self
+            value = owner.__dict__[self.name] = self.function(owner)
+            return value
+
+
+@dataclass(frozen=True)
 class Problem:
     """One correlation problem, without its samples.
 
@@ -101,52 +119,52 @@ class Problem:
     groups: int
     memory: str
 
-    @property
+    @lazy
     def ndim(self) -> int:
         """Number of spatial axes."""
         return len(self.stride)
 
-    @property
+    @lazy
     def is_layer(self) -> bool:
         """Whether the kernel has channel axes."""
         return len(self.kernel_shape) == len(self.stride) + 2
 
-    @property
+    @lazy
     def spatial(self) -> tuple[int, ...]:
         """Sizes of x along the spatial axes."""
         return self.x_shape[len(self.x_shape) - self.ndim :]
 
-    @property
+    @lazy
     def kernel_spatial(self) -> tuple[int, ...]:
         """Kernel widths, not dilated."""
         return self.kernel_shape[len(self.kernel_shape) - self.ndim :]
 
-    @property
+    @lazy
     def out_spatial(self) -> tuple[int, ...]:
         """Sizes of the output along the spatial axes."""
         return self.out_shape[len(self.out_shape) - self.ndim :]
 
-    @property
+    @lazy
     def batch(self) -> tuple[int, ...]:
         """Sizes of the batch axes (for a filter: every axis that is not spatial)."""
         return self.x_shape[: len(self.x_shape) - self.ndim - self.is_layer]
 
-    @property
+    @lazy
     def channels(self) -> tuple[int, int]:
         """(C_in, C_out); (1, 1) for a filter."""
         return (self.kernel_shape[1] * self.groups, self.kernel_shape[0]) if self.is_layer else (1, 1)
 
-    @property
+    @lazy
     def taps(self) -> int:
         """Products in one output sample."""
         return math.prod(self.kernel_shape[1:] if self.is_layer else self.kernel_shape)
 
-    @property
+    @lazy
     def is_integer(self) -> bool:
         """Whether the sum is an exact integer."""
         return is_integer(self.x_dtype, self.kernel_dtype, self.out_dtype)
 
-    @property
+    @lazy
     def sum_dtype(self) -> np.dtype[Any]:
         """Dtype in which the sum forms. Integer sums with a bias, and integer gradients, form in int64."""
         if self.is_integer:
@@ -155,27 +173,27 @@ class Problem:
             return integer_sum_dtype(self.x_dtype, self.kernel_dtype, self.taps)
         return sum_dtype(self.x_dtype, self.kernel_dtype, self.out_dtype)
 
-    @property
+    @lazy
     def result_shape(self) -> tuple[int, ...]:
         """Shape of what is computed."""
         return {"forward": self.out_shape, "grad_input": self.x_shape, "grad_kernel": self.kernel_shape}[self.op]
 
-    @property
+    @lazy
     def result_dtype(self) -> np.dtype[Any]:
         """Dtype of what is computed."""
         return {"forward": self.out_dtype, "grad_input": self.x_dtype, "grad_kernel": self.kernel_dtype}[self.op]
 
-    @property
+    @lazy
     def samples_shape(self) -> tuple[int, ...]:
         """Shape of the array that a filter is called with: x, or out's gradient where x's is computed."""
         return self.out_shape if self.op == "grad_input" else self.x_shape
 
-    @property
+    @lazy
     def samples_dtype(self) -> np.dtype[Any]:
         """Dtype of the array that a filter is called with."""
         return self.out_dtype if self.op == "grad_input" else self.x_dtype
 
-    @property
+    @lazy
     def terms(self) -> int:
         """The most numbers that one result adds up: products, and a bias."""
         match self.op:
@@ -191,10 +209,20 @@ class Problem:
             case "grad_kernel":
                 return math.prod(self.batch) * math.prod(self.out_spatial)
 
-    @property
+    @lazy
     def multiplications(self) -> int:
         """Products of the direct sum over all outputs; the gradients have the same."""
         return math.prod(self.out_shape) * self.taps
+
+    @lazy
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, name) for name in FIELDS))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Problem, tuple(getattr(self, name) for name in FIELDS)  # a hash holds in its own process alone
 
     def __str__(self) -> str:
         shape = f"{self.x_shape} * {self.kernel_shape}"
@@ -212,6 +240,9 @@ class Problem:
         return " ".join(words)
 
 
+FIELDS = tuple(field.name for field in fields(Problem))
+
+
 @dataclass(frozen=True)
 class KernelFacts:
     """What the values of a kernel allow; hashable, computed once per kernel content.
@@ -225,9 +256,9 @@ class KernelFacts:
         Matrix rank of a 2-D filter, to within the rounding of its dtype (1 means separable); 1 for a 1-D filter; 0 for
         zeros, and where not determined.
     symmetry : tuple of str
-        Per spatial axis: "even", "odd" or "" under a flip of that axis.
+        Per spatial axis: "even", "odd" or "" under a flip of that axis; "" for integers that float64 does not hold.
     box : bool
-        Whether all taps are equal.
+        Whether all taps are equal; not for such integers.
     abs_sum : float or int
         Largest sum of absolute values over the output channels; an exact int for integers.
     norm : float
@@ -260,32 +291,32 @@ class KernelFacts:
     def of(cls, kernel: np.ndarray[Any, Any], ndim: int) -> "KernelFacts":
         """Read the facts off a canonical kernel with `ndim` spatial axes."""
         rows = kernel.reshape(1 if kernel.ndim == ndim else kernel.shape[0], -1)
+        wide = np.ascontiguousarray(rows, np.complex128 if kernel.dtype.kind == "c" else np.float64)
         integer = is_integer(kernel.dtype)
-        finite = integer or bool(np.isfinite(rows).all())
-        if integer:
-            magnitudes = [[abs(int(value)) for value in row] for row in rows.tolist()]
-            abs_sum: float | int = max((sum(row) for row in magnitudes), default=0)
-            norm = max((math.sqrt(sum(value * value for value in row)) for row in magnitudes), default=0.0)
-            smallest = float(min((min(row, default=0) for row in magnitudes), default=0))
+        abs_sum: float | int
+        abs_sum, norm, smallest = values.sizes(wide)
+        finite = abs_sum < math.inf or bool(np.isfinite(wide).all())
+        if not integer:
+            abs_sum, norm, smallest = _power_above(abs_sum), _power_above(norm), min(smallest, SMALL)
+        elif abs_sum < EXACT_SUM:
+            abs_sum = int(abs_sum)
         else:
-            wide = np.abs(rows.astype(np.complex128 if kernel.dtype.kind == "c" else np.float64, copy=False))
-            with np.errstate(over="ignore", invalid="ignore"):
-                abs_sum = float(wide.sum(axis=1).max(initial=0.0))
-                scale = float(wide.max(initial=0.0)) or 1.0
-                norm = scale * float(np.sqrt(np.square(wide / scale).sum(axis=1)).max(initial=0.0))
-            smallest = float(wide.min()) if wide.size else 0.0
-            abs_sum, norm = _power_above(abs_sum), _power_above(norm)
-            smallest = min(smallest, SMALL)
+            magnitudes = [[abs(int(value)) for value in row] for row in rows.tolist()]
+            abs_sum = max((sum(row) for row in magnitudes), default=0)
+            norm = max((math.sqrt(sum(value * value for value in row)) for row in magnitudes), default=0.0)
+        held = not integer or kernel.dtype.itemsize < 8 or abs_sum < EXACT  # all that differ, differ as float64
         rank = _rank(kernel) if finite and kernel.ndim == ndim else 0
         separable = rank == 1 and kernel.ndim == 2 and kernel.dtype.kind != "c"
         return cls(
             rank=rank,
-            symmetry=tuple(_symmetry(kernel, axis - ndim) for axis in range(ndim)),
-            box=bool(kernel.size and (kernel == kernel.flat[0]).all()),
+            symmetry=tuple(
+                values.symmetry(_around(wide, kernel.shape, axis - ndim)) if held else "" for axis in range(ndim)
+            ),
+            box=held and values.is_box(wide),
             abs_sum=abs_sum,
             norm=norm,
             finite=finite,
-            nonnegative=kernel.dtype.kind in "bu" or (kernel.dtype.kind != "c" and bool((kernel >= 0).all())),
+            nonnegative=kernel.dtype.kind != "c" and values.is_nonnegative(wide),
             smallest=smallest,
             dropped=_power_above(separate(kernel)[2]) if separable else math.inf,
         )
@@ -300,6 +331,8 @@ def _power_above(value: float) -> float:
     return math.inf if exponent > 1023 else math.ldexp(1.0, exponent)
 
 
+EXACT = 2**53
+EXACT_SUM = 2**26  # whole numbers add up to less: no sum of theirs, or of their squares, is rounded in float64
 SMALL = 1e-12  # no method minds taps of this size and more
 
 
@@ -309,10 +342,6 @@ def _rank(kernel: np.ndarray[Any, Any]) -> int:
     return matrix_rank(kernel)
 
 
-def _symmetry(kernel: np.ndarray[Any, Any], axis: int) -> str:
-    flipped = np.flip(kernel, axis)
-    if np.array_equal(flipped, kernel):
-        return "even"
-    if kernel.dtype.kind not in "bu" and np.array_equal(-flipped, kernel):
-        return "odd"
-    return ""
+def _around(array: np.ndarray[Any, Any], shape: tuple[int, ...], axis: int) -> np.ndarray[Any, Any]:
+    """The values of an array of some shape with an axis in the middle of three."""
+    return array.reshape(-1, shape[axis], math.prod(shape[axis + 1 :]) if axis != -1 else 1)

@@ -1,10 +1,13 @@
 """What is read off a kernel: bounds that hold, and no finer than a choice needs."""
 
 import math
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import convengine as ce
 from convengine.problem import KernelFacts
 
 
@@ -24,3 +27,73 @@ def test_what_is_not_finite_stays_so():
     facts = KernelFacts.of(np.array([np.inf, 1.0]), 1)
     assert facts.abs_sum == math.inf
     assert not facts.finite
+
+
+def looked_at(kernel, ndim):
+    """The same facts, by their definitions."""
+    rows = kernel.reshape(1 if kernel.ndim == ndim else len(kernel), -1)
+    sizes = [[abs(value) for value in row] for row in rows.tolist()]
+    signs = []
+    for axis in range(kernel.ndim - ndim, kernel.ndim):
+        flipped = np.flip(kernel, axis)
+        is_odd = all(
+            one == -other for one, other in zip(kernel.ravel().tolist(), flipped.ravel().tolist(), strict=True)
+        )
+        signs.append("even" if (flipped == kernel).all() else "odd" if is_odd else "")
+    return {
+        "symmetry": tuple(signs),
+        "box": bool(kernel.size) and len(set(kernel.ravel().tolist())) == 1,
+        "abs_sum": max((sum(row) for row in sizes), default=0),
+        "norm": max((math.sqrt(math.fsum(value * value for value in row)) for row in sizes), default=0),
+        "smallest": min((min(row, default=0) for row in sizes), default=0),
+        "nonnegative": kernel.dtype.kind != "c" and bool((kernel >= 0).all()),
+    }
+
+
+KERNELS = [
+    np.array([[1, 2, 1], [0, 0, 0], [-1, -2, -1]]),
+    np.full((3, 4), 7),
+    np.array([[0, 255], [255, 0]]),
+    np.array([[1], [0], [1]]),
+    np.arange(24).reshape(2, 3, 4),
+    np.zeros((2, 2)),
+    np.ones((1, 1, 1)),
+    np.array([0.5, -0.0, -0.5]),
+    np.array([3.0, 1e-20]),
+]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "uint64", "float16", "float32", "float64", "complex64"])
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_facts_are_as_defined(kernel, dtype):
+    kernel = (np.abs(kernel) if dtype[0] == "u" else kernel).astype(dtype)
+    for ndim, given in ((kernel.ndim, kernel), (kernel.ndim, np.stack([kernel, 2 * kernel])[:, None])):
+        facts, wanted = KernelFacts.of(given, ndim), looked_at(given, ndim)
+        assert {name: getattr(facts, name) for name in ("symmetry", "box", "nonnegative")} == {
+            name: wanted[name] for name in ("symmetry", "box", "nonnegative")
+        }
+        assert facts.finite
+        if kernel.dtype.kind in "iu":
+            assert (facts.abs_sum, facts.norm) == (wanted["abs_sum"], wanted["norm"])
+            assert (type(facts.abs_sum), facts.smallest) == (int, wanted["smallest"])
+        else:
+            for name in ("abs_sum", "norm"):
+                assert getattr(facts, name) / 2 <= wanted[name] * (1 + 1e-12) <= getattr(facts, name) * (1 + 2e-12)
+            assert facts.smallest == min(wanted["smallest"], 1e-12)
+
+
+def test_integers_that_float64_does_not_hold():
+    near = np.array([2**60, 2**60 + 1])
+    facts = KernelFacts.of(near, 1)
+    assert (facts.box, facts.symmetry) == (False, ("",))
+    assert facts.abs_sum == 2**61 + 1
+    assert KernelFacts.of(np.array([2**52, 2**52 - 1]), 1).symmetry == ("",)
+
+
+def test_a_hash_does_not_leave_its_process():
+    problem = ce.explain(np.ones(9), np.ones(3)).problem
+    assert hash(problem) == hash(pickle.loads(pickle.dumps(problem)))
+    assert b"_hash" not in pickle.dumps(problem)
+    assert problem == pickle.loads(pickle.dumps(problem))
+    assert {problem: 1}[replace(problem)] == 1
+    assert replace(problem, groups=2) != problem and replace(problem, x_shape=(10,)).spatial == (10,)
