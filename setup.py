@@ -140,6 +140,7 @@ def kernel(package, source, level, suffix):
 def extensions():
     """Every compiled module of the package."""
     modules = [extension(f"convengine.native.{path.stem}", path) for path in sorted(NATIVE.glob("*.pyx"))]
+    modules.append(extension("convengine_fft.pricing", BACKENDS / "convengine_fft" / "pricing.pyx"))
     for (package, source), levels in KERNELS.items():
         modules += [kernel(package, source, level, suffix) for level in levels for suffix in levels[level]]
     return modules

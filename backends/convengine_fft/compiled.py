@@ -4,10 +4,10 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import product
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from convengine.native.codes import CODES, OVERFLOWS
 from convengine.plugin import Declined, Filter, Offer, require_magnitude, workers
 from convengine.problem import KernelFacts, Problem
 from convengine_fft.exactness import EXACT, JUDGED, exact_limit, largest_sample
+from convengine_fft.pricing import Costs
 from convengine_fft.repair import Repair
 from convengine_fft.roots import RADICES, Stage, bends, stages
 from convengine_fft.tiling import Tiling, compute_dtype, dense, pair_error_factor, widths
@@ -31,22 +32,13 @@ METHOD = "fft tile "
 LEVELS = ("avx512", "avx2", "baseline", "arm64")
 
 # Measured on 2 cores of AMD Zen 4, 2026-11, one worker: the least CPU time of whole calls on 24 tiles of each length in
-# RADICES, kernels a fifth as wide, other programs beside; the model below is off by up to 1.3 there. FAR from the least
-# time of images of 1024 and 4096 squared, one and two workers.
+# RADICES, kernels a fifth as wide, other programs beside. The rest of the model is in pricing.pyx.
 RATES = {  # 5 N log2 N a second, forward and back, as far as the second-level cache goes
     "avx512": {"f4": 80e9, "f8": 40e9},
     "avx2": {"f4": 62e9, "f8": 32e9},
     "baseline": {"f4": 31e9, "f8": 16e9},
     "arm64": {"f4": 31e9, "f8": 16e9},  # not measured: the baseline's, of the same vector width
 }
-CACHE = 800e3  # bytes: planes, spectrum and roots beyond these
-STREAM = 0.12e-9  # cost so many seconds each
-TOUCH = 0.03e-9  # per byte of samples and outputs
-NEAR, FAR = 1 << 20, 0.04e-9  # bytes of x and out, and seconds per byte beyond these, however many workers share them
-ROW = 8e-9  # per row of each tile
-PAIR = 0.3e-6
-CALL = 5e-6
-WASTE = 2.5  # times the least number of transformed samples along an axis, with a tile that may still be the fastest
 LENGTHS = {1: sorted({a * b for a in RADICES for b in (a, 2 * a) if b in RADICES}), 2: sorted(RADICES)}
 
 
@@ -73,86 +65,25 @@ def shape_of(tile: tuple[int, ...]) -> tuple[int, int]:
     return sides(*tile) if len(tile) == 1 else (tile[0], tile[1])
 
 
-def tilings(problem: Problem, costs: "Costs") -> Iterator[Tiling]:
+def tilings(problem: Problem, costs: Costs) -> Iterator[Tiling]:
     """Tiles that can serve, the cheapest first: from the dilated kernel's width to the first that covers all.
 
     The order is that for one image and two workers: a batch and more workers must give the bits of each image alone.
     """
     if problem.is_layer or problem.ndim > 2 or problem.sum_dtype.kind == "c" or not problem.taps:
-        return
-    axes = []
-    for width, n in zip(widths(problem), dense(problem), strict=True):
-        cuts = []  # (transformed in all, length, outputs of a tile, tiles)
-        for length in LENGTHS[problem.ndim]:
-            if length >= width:
-                outputs = min(length - width + 1, max(n, 1))
-                count = -(-n // outputs)
-                cuts.append((length * count, length, outputs, count))
-                if length >= width + n - 1:
-                    break
-        most = WASTE * min(cuts)[0] if cuts else 0
-        axes.append([cut[1:] for cut in cuts if cut[0] <= most])
-    if not all(axes):
-        return
-    lengths, wanted, tiles = zip(*(zip(*axis, strict=True) for axis in axes), strict=True)
-    pairs = _pairs_seconds(lengths, costs.item, costs.rate, costs.held)
-    order = np.argsort(_all_seconds(costs, pairs, _product(wanted), _product(tiles)), axis=None, kind="stable")
-    for number in order.tolist():
-        at = (number,) if len(axes) == 1 else divmod(number, len(axes[1]))
-        yield Tiling(*zip(*(axis[index] for axis, index in zip(axes, at, strict=True)), strict=True))
+        return iter(())
+    return starmap(Tiling, costs.tiles(LENGTHS[problem.ndim], widths(problem), dense(problem)))
 
 
-def _product(axes: Sequence[Sequence[int]]) -> Any:
-    """Every product of a number of each axis."""
-    first = np.array(axes[0], np.float64)
-    return first if len(axes) == 1 else first[:, None] * np.array(axes[1], np.float64)
-
-
-@lru_cache(maxsize=1024)  # a few dozen tiles, asked for with every new problem
-def _pairs_seconds(lengths: tuple[tuple[int, ...], ...], item: int, rate: float, held: int) -> Any:
-    """What two tiles take, but for their outputs, for every tile of these lengths."""
-    found = [_pair_seconds(tile, item, rate, held) for tile in product(*lengths)]
-    return np.array(found).reshape([len(axis) for axis in lengths])
-
-
-def _all_seconds(costs: "Costs", pairs: Any, outputs: Any, counts: Any) -> Any:
-    """Estimated time of one call for one image and two workers, as `seconds` has it, for many tiles at once."""
-    rounds = np.ceil(np.ceil(counts / 2) / 2)
-    moved = (costs.samples + outputs * counts) * costs.item
-    return rounds * (pairs + TOUCH * 2 * costs.item * outputs) + FAR * np.maximum(moved - NEAR, 0)
-
-
-def seconds(costs: "Costs", tiling: Tiling, images: int, threads: int) -> float:
-    """Estimated time of one call."""
-    count, outputs = math.prod(tiling.counts), math.prod(tiling.outputs)
-    pair = _pair_seconds(tiling.tile, costs.item, costs.rate, costs.held) + TOUCH * 2 * outputs * costs.item
-    moved = images * (costs.samples + outputs * count) * costs.item
-    return CALL + -(-images * ((count + 1) // 2) // threads) * pair + FAR * max(moved - NEAR, 0)
-
-
-@lru_cache(maxsize=1024)
-def _pair_seconds(tile: tuple[int, ...], item: int, rate: float, held: int) -> float:
-    """What two tiles take, but for their outputs."""
-    size = math.prod(tile)
-    pair = PAIR + 10 * size * math.log2(size) / rate + 2 * ROW * shape_of(tile)[0]
-    return pair + STREAM * max(held * size - CACHE, 0) + TOUCH * 2 * size * item
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
+def costs_of(problem: Problem, level: str) -> Costs:
     """What a price needs to know of a problem."""
+    dtype = compute_dtype(problem)
+    return Costs(min(problem.ndim, 2), dtype.itemsize, RATES[level][dtype.str[1:]], math.prod(problem.spatial))
 
-    item: int
-    rate: float
-    held: int  # bytes of the planes and the spectrum by the sample of a tile
-    samples: int
 
-    @classmethod
-    def of(cls, problem: Problem, level: str) -> "Costs":
-        """Read them off."""
-        dtype = compute_dtype(problem)
-        held = (6 if problem.ndim == 1 else 4) * dtype.itemsize
-        return cls(dtype.itemsize, RATES[level][dtype.str[1:]], held, math.prod(problem.spatial))
+def seconds(costs: Costs, tiling: Tiling, images: int, threads: int) -> float:
+    """Estimated time of one call."""
+    return costs.seconds(tiling.tile, tiling.outputs, tiling.counts, images, threads)
 
 
 def memory(problem: Problem, tiling: Tiling, threads: int) -> int:
@@ -174,7 +105,7 @@ def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
     level = chosen_level(os.environ.get("CONVENGINE_ISA"))
     if problem.sum_dtype.kind == "c":
         return []
-    costs = Costs.of(problem, level)
+    costs = costs_of(problem, level)
     least = min(largest_sample(problem), JUDGED) if problem.is_integer else 0
     able = (tiling for tiling in tilings(problem, costs) if not least or limit(problem, facts, tiling) >= least)
     if (best := next(able, None)) is None:

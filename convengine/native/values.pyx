@@ -26,7 +26,7 @@ cdef inline bint is_finite(number value) noexcept nogil:
 
 
 def sizes(const number[:, ::1] rows):
-    """(largest sum of absolute values, largest 2-norm, smallest absolute value) of rows; infinite unless all are finite.
+    """(largest sum of absolute values, largest 2-norm, smallest absolute value) of rows; infinite if one value is not.
 
     The sums are those of float64, one after the other: exact where they are of whole numbers below 2**53.
     """

@@ -1,0 +1,9 @@
+# What a call on compiled tiles takes, and which tiles take the least.
+from collections.abc import Sequence
+
+Axes = tuple[int, ...]
+
+class Costs:
+    def __init__(self, ndim: int, item: int, rate: float, samples: float) -> None: ...
+    def seconds(self, tile: Axes, outputs: Axes, counts: Axes, images: int, threads: int) -> float: ...
+    def tiles(self, lengths: Sequence[int], widths: Axes, dense: Axes) -> list[tuple[Axes, Axes, Axes]]: ...
