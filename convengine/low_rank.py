@@ -85,22 +85,12 @@ def separate(kernel: Array) -> tuple[Array, Array, float]:
         column = whole[:, pivot] // (row[pivot] or 1)
         if np.array_equal(np.multiply.outer(column, row), whole):
             return (column, row, 0.0) if kernel.dtype.kind in "biu" else (np.ldexp(column, unit), row * 1.0, 0.0)
-    matrix = kernel.astype(np.float64)
-    with np.errstate(all="ignore"):  # what overflows or divides by zero shows in `dropped`
-        row = matrix[int(np.abs(matrix).max(axis=1).argmax())]
-        row = row / np.abs(row).max()
-        column = matrix @ row / (row @ row)
-        row = column @ matrix / (column @ column)
-        product = np.multiply.outer(column, row)
-        missed = np.abs(matrix - product)
-        relative = np.where(missed == 0, 0.0, missed / np.abs(matrix))
-    if kernel.dtype.kind in "biu" or not np.isfinite(relative).all():
-        return column, row, np.inf
-    return (
-        column,
-        row,
-        float(relative.max(initial=0.0)) + 4 * roundoff(matrix.dtype),
-    )  # with this comparison's roundings
+    matrix = np.array(kernel, np.float64, order="C")
+    column, row = np.empty(len(matrix)), np.empty(matrix.shape[1])
+    dropped = values.outer_fit(matrix, column, row)
+    if kernel.dtype.kind in "biu" or not math.isfinite(dropped):
+        return column, row, math.inf
+    return column, row, dropped + 4 * roundoff(matrix.dtype)  # with this comparison's roundings
 
 
 def _whole(kernel: Array) -> tuple[Array | None, int]:
@@ -108,13 +98,9 @@ def _whole(kernel: Array) -> tuple[Array | None, int]:
     if kernel.dtype.kind in "biu":
         large = kernel.size and max(abs(int(kernel.max())), abs(int(kernel.min()))) > LARGEST
         return (None if large else kernel.astype(np.int64)), 0
-    parts, exponents = np.frexp(kernel.astype(np.float64))
-    digits = np.ldexp(parts, 53).astype(np.int64)  # exact
-    held = digits != 0
-    if not held.any():
-        return np.zeros(kernel.shape, np.int64), 0
-    lowest = (digits & -digits)[held]
-    unit = int((exponents[held] - 54 + np.frexp(lowest.astype(np.float64))[1]).min())
+    unit = values.unit(np.array(kernel, np.float64, order="C"), LARGEST.bit_length())
+    if unit is None:
+        return None, 0
     with np.errstate(over="ignore"):
         multiples = np.ldexp(kernel.astype(np.float64), -unit)
     return (multiples.astype(np.int64) if np.abs(multiples).max() <= LARGEST else None), unit

@@ -24,6 +24,9 @@ from convengine.tables import bytes_text, seconds_text, table
 __all__ = ["Explanation", "PlannedFilter", "backends", "explain", "plan", "show_config"]
 
 
+ATOMS = str | int | float | complex | None  # values that nobody can change
+
+
 def _rank(name: str, known: Iterable[str]) -> int:
     """Number of spatial axes of an operation; InvalidProblem for an unknown name."""
     if not isinstance(name, str) or name not in known:
@@ -54,7 +57,9 @@ class PlannedFilter:
     """
 
     def __init__(self, name: str, x_like: Any, kernel: Any, options: config.Options, keywords: dict[str, Any]) -> None:
-        kernel, keywords = deepcopy((kernel, keywords))  # a pickle must hold the kernel of now, not of then
+        # A pickle must hold the kernel of now, not of then.
+        kernel = kernel.copy() if type(kernel) is np.ndarray else deepcopy(kernel)
+        keywords = {word: value if isinstance(value, ATOMS) else deepcopy(value) for word, value in keywords.items()}
         like = x_like if isinstance(x_like, Like) else _like(x_like)
         self._arguments = name, like, kernel, options, keywords
         self._call, _ = find(name, like, kernel, _keywords(keywords), None, options)

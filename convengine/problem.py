@@ -294,7 +294,8 @@ class KernelFacts:
         wide = np.ascontiguousarray(rows, np.complex128 if kernel.dtype.kind == "c" else np.float64)
         integer = is_integer(kernel.dtype)
         abs_sum: float | int
-        abs_sum, norm, smallest = values.sizes(wide)
+        spatial = kernel.shape[kernel.ndim - ndim :]
+        abs_sum, norm, smallest, box, nonnegative, symmetry = values.look(wide, spatial)
         finite = abs_sum < math.inf or bool(np.isfinite(wide).all())
         if not integer:
             abs_sum, norm, smallest = _power_above(abs_sum), _power_above(norm), min(smallest, SMALL)
@@ -309,14 +310,12 @@ class KernelFacts:
         separable = rank == 1 and kernel.ndim == 2 and kernel.dtype.kind != "c"
         return cls(
             rank=rank,
-            symmetry=tuple(
-                values.symmetry(_around(wide, kernel.shape, axis - ndim)) if held else "" for axis in range(ndim)
-            ),
-            box=held and values.is_box(wide),
+            symmetry=symmetry if held else ("",) * ndim,
+            box=held and box,
             abs_sum=abs_sum,
             norm=norm,
             finite=finite,
-            nonnegative=kernel.dtype.kind != "c" and values.is_nonnegative(wide),
+            nonnegative=nonnegative,
             smallest=smallest,
             dropped=_power_above(separate(kernel)[2]) if separable else math.inf,
         )
@@ -340,8 +339,3 @@ def _rank(kernel: np.ndarray[Any, Any]) -> int:
     if kernel.ndim != 2:
         return 1 if kernel.ndim == 1 else 0
     return matrix_rank(kernel)
-
-
-def _around(array: np.ndarray[Any, Any], shape: tuple[int, ...], axis: int) -> np.ndarray[Any, Any]:
-    """The values of an array of some shape with an axis in the middle of three."""
-    return array.reshape(-1, shape[axis], math.prod(shape[axis + 1 :]) if axis != -1 else 1)

@@ -119,6 +119,8 @@ def read_kernel(value: Any, x_dtype: np.dtype[Any], dtype: np.dtype[Any] | None)
 
 def per_axis(value: Any, ndim: int, name: str, least: int) -> tuple[int, ...]:
     """One integer per spatial axis, of at least `least`."""
+    if type(value) is int and value >= least:
+        return (value,) * ndim
     values = value if _is_sequence(value) else (value,) * ndim
     if len(values) != ndim:
         raise InvalidProblem(f"{name} must be an integer or {ndim} of them, one per spatial axis; got {value!r}")
@@ -164,7 +166,9 @@ def read_pads(mode: Any, padding: Any, center: Any, widths: tuple[int, ...], ndi
         case "full":
             return tuple((width - 1, width - 1) for width in widths)
         case "same":
-            centers = per_axis(center, ndim, "center", 0) if center is not None else tuple(w // 2 for w in widths)
+            if center is None:
+                return tuple((width // 2, width - 1 - width // 2) for width in widths)
+            centers = per_axis(center, ndim, "center", 0)
             for at, width in zip(centers, widths, strict=True):
                 if at >= width:
                     raise InvalidProblem(f"center must be 0 .. {width - 1} for a dilated kernel {width} wide; got {at}")
@@ -196,6 +200,8 @@ def read_boundary(boundary: Any, ndim: int) -> tuple[Boundary, ...]:
 
 def read_fill(fill_value: Any, dtype: np.dtype[Any]) -> Any:
     """Return the fill value as a Python number, exact in x's dtype."""
+    if type(fill_value) is int and not fill_value:  # as nearly always: exact in every dtype
+        return 0
     try:
         given = np.asarray(fill_value)
         if given.ndim != 0 or given.dtype.kind not in "biufc":

@@ -211,9 +211,8 @@ def _priced(answer: Any) -> list[Offer] | Refusal:
     for offer in answer:
         if not isinstance(offer, Offer):
             raise TypeError(f"an offer must be an Offer; got {type(offer).__name__} {offer!r}")
-        for name in ("seconds", "memory", "error"):
-            if not getattr(offer, name) >= 0:
-                raise ValueError(f"an offer's {name} must be a number of at least 0; got {getattr(offer, name)!r}")
+        if not (offer.seconds >= 0 and offer.memory >= 0 and offer.error >= 0):
+            raise ValueError(f"an offer's seconds, memory and error must be numbers of at least 0; got {offer}")
     return list(answer) or Refusal("made no offer")
 
 

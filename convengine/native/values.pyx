@@ -1,7 +1,7 @@
 # cython: freethreading_compatible=True, language_level=3
 """What stands in a small array: sums, symmetry, how many outer products. One look costs less than one call of NumPy."""
 
-from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
 
 cdef extern from "<complex.h>" nogil:
     double cabs(double complex)
@@ -25,63 +25,65 @@ cdef inline bint is_finite(number value) noexcept nogil:
         return isfinite(value.real) and isfinite(value.imag)
 
 
-def sizes(const number[:, ::1] rows):
-    """(largest sum of absolute values, largest 2-norm, smallest absolute value) of rows; infinite if one value is not.
+def look(const number[:, ::1] rows, tuple shape):
+    """What rows of finite values hold, each row an array of some shape.
 
-    The sums are those of float64, one after the other: exact where they are of whole numbers below 2**53.
+    Returns
+    -------
+    most, norm, least : float
+        Largest sum of absolute values and largest 2-norm of a row, and the smallest absolute value; inf, inf, 0 where a
+        value is not finite. In float64, one after the other: exact for whole numbers that add up to less than 2**26.
+    box, nonnegative : bool
+        Whether all values are one; whether none is negative, NaN or complex.
+    symmetry : tuple of str
+        "even", "odd" or "" under a flip of each axis of the shape.
     """
-    cdef Py_ssize_t row, column
+    cdef Py_ssize_t row, column, axis, after, n, count = rows.shape[0] * rows.shape[1]
     cdef double total, squares, size, scale, largest = 0, most = 0, norm = 0, least = INFINITY
+    cdef bint box = count > 0, nonnegative = number is double, finite = True
+    cdef list symmetry = []
     for row in range(rows.shape[0]):
         for column in range(rows.shape[1]):
-            if not is_finite(rows[row, column]):
-                return INFINITY, INFINITY, 0.0
+            finite = finite and is_finite(rows[row, column])
+            box = box and rows[row, column] == rows[0, 0]
+            if number is double:
+                nonnegative = nonnegative and rows[row, column] >= 0
             size = size_of(rows[row, column])
             largest = max(largest, size)
             least = min(least, size)
     scale = 1 if 1e-100 < largest < 1e100 else largest  # so that squares neither overflow nor vanish
-    for row in range(rows.shape[0]):
-        total = squares = 0
-        for column in range(rows.shape[1]):
-            size = size_of(rows[row, column])
-            total += size
-            squares += (size / scale) * (size / scale) if largest else 0
-        most = max(most, total)
-        norm = max(norm, scale * sqrt(squares))
-    return most, norm, least if least < INFINITY else 0.0
+    if finite and largest:
+        for row in range(rows.shape[0]):
+            total = squares = 0
+            for column in range(rows.shape[1]):
+                size = size_of(rows[row, column])
+                total += size
+                squares += (size / scale) * (size / scale)
+            most = max(most, total)
+            norm = max(norm, scale * sqrt(squares))
+    after = rows.shape[1]
+    for axis in range(len(shape)):
+        n = shape[axis]
+        after //= max(n, 1)
+        symmetry.append(flip(rows, n, after) if count else "even")
+    if not finite:
+        return INFINITY, INFINITY, 0.0, box, nonnegative, tuple(symmetry)
+    return most, norm, least if count else 0.0, box, nonnegative, tuple(symmetry)
 
 
-def is_box(const number[:, ::1] rows):
-    """Whether all values are one, and there is one."""
-    cdef Py_ssize_t row, column
-    for row in range(rows.shape[0]):
-        for column in range(rows.shape[1]):
-            if rows[row, column] != rows[0, 0]:
-                return False
-    return rows.shape[0] > 0 and rows.shape[1] > 0 and rows[0, 0] == rows[0, 0]
-
-
-def is_nonnegative(const double[:, ::1] rows):
-    """Whether no value is negative, or NaN."""
-    cdef Py_ssize_t row, column
-    for row in range(rows.shape[0]):
-        for column in range(rows.shape[1]):
-            if not rows[row, column] >= 0:
-                return False
-    return True
-
-
-def symmetry(const number[:, :, ::1] values):
-    """"even", "odd" or "" under a flip of the middle axis."""
-    cdef Py_ssize_t outer, at, inner, last = values.shape[1] - 1
+cdef str flip(const number[:, ::1] rows, Py_ssize_t n, Py_ssize_t after):
+    """"even", "odd" or "": what a flip makes of an axis of n places that lie `after` values apart."""
+    cdef Py_ssize_t row, start, at, inner, here, there
     cdef bint even = True, odd = True
-    for outer in range(values.shape[0]):
-        for at in range(last // 2 + 1):
-            for inner in range(values.shape[2]):
-                even = even and values[outer, at, inner] == values[outer, last - at, inner]
-                odd = odd and values[outer, at, inner] == -values[outer, last - at, inner]
-            if not (even or odd):
-                return ""
+    for row in range(rows.shape[0]):
+        for start in range(0, rows.shape[1], n * after):
+            for at in range((n + 1) // 2):
+                for inner in range(after):
+                    here, there = start + at * after + inner, start + (n - 1 - at) * after + inner
+                    even = even and rows[row, here] == rows[row, there]
+                    odd = odd and rows[row, here] == -rows[row, there]
+                if not (even or odd):
+                    return ""
     return "even" if even else "odd"
 
 
@@ -112,3 +114,68 @@ def crosses(number[:, ::1] left, double noise, Py_ssize_t limit):
         for column in range(left.shape[1]):
             left[pivot_row, column] = 0
     return limit, False
+
+
+def unit(const double[:, ::1] matrix, int bits):
+    """The largest power of two, as its exponent, of which all finite values are whole multiples below 2**bits; or None.
+
+    0 for zeros.
+    """
+    cdef Py_ssize_t row, column
+    cdef long long digits
+    cdef int exponent, lowest = 0, highest = 0
+    cdef bint found = False
+    for row in range(matrix.shape[0]):
+        for column in range(matrix.shape[1]):
+            if matrix[row, column] == 0:
+                continue
+            digits = <long long>ldexp(fabs(frexp(matrix[row, column], &exponent)), 53)
+            highest = max(highest, exponent) if found else exponent
+            exponent -= 53
+            while not digits & 1:
+                digits >>= 1
+                exponent += 1
+            lowest = min(lowest, exponent) if found else exponent
+            found = True
+            if highest - lowest > bits:
+                return None
+    return lowest
+
+
+def outer_fit(const double[:, ::1] matrix, double[::1] column, double[::1] row):
+    """Fit column * row to a matrix; return the largest |matrix - column * row| / |matrix|, inf where a zero is missed.
+
+    The column by least squares to the row of the largest value, then the row to that column.
+    """
+    cdef Py_ssize_t i, j, at = 0
+    cdef double size, largest = -1, missed, dropped = 0
+    cdef long double squares = 0, total  # long rows lose digits
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            size = fabs(matrix[i, j])
+            if size > largest:
+                largest, at = size, i
+    for j in range(matrix.shape[1]):
+        row[j] = matrix[at, j] / largest
+        squares += row[j] * <long double>row[j]
+    for i in range(matrix.shape[0]):
+        total = 0
+        for j in range(matrix.shape[1]):
+            total += row[j] * <long double>matrix[i, j]
+        column[i] = <double>(total / squares)
+    squares = 0
+    for i in range(matrix.shape[0]):
+        squares += column[i] * <long double>column[i]
+    for j in range(matrix.shape[1]):
+        total = 0
+        for i in range(matrix.shape[0]):
+            total += column[i] * <long double>matrix[i, j]
+        row[j] = <double>(total / squares)
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            missed = fabs(matrix[i, j] - column[i] * row[j])
+            if missed != 0:  # NaN, too
+                missed /= fabs(matrix[i, j])
+                if not missed <= dropped:
+                    dropped = missed if missed < INFINITY else INFINITY
+    return dropped

@@ -94,6 +94,7 @@ def key_of(backend: str, problem: Problem, method: str, workers: int) -> Key | N
     return None if name is None else (backend, _family(method), problem.ndim, name, workers > 1)
 
 
+@lru_cache(maxsize=8)  # asked for by every offer
 def sizes_of(problem: Problem) -> tuple[float, float]:
     """Where a problem lies on the grids: samples of all results and taps, as those along one axis of a cube."""
     outputs, taps = math.prod(problem.out_shape), math.prod(problem.kernel_shape)
