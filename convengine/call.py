@@ -51,17 +51,11 @@ class Call:
     ) -> "Call":
         """Choose and prepare; `explicit` says whether the user named the result's dtype."""
         problem = reading.problem
-        if problem.op == "forward":
-            sums = problem.taps > 0
-            witness = _one_channel(problem)
-        else:
-            sums = 0 not in (*problem.out_shape, *problem.result_shape)
-            witness = _smallest(problem)
-        prepared = None
-        if sums:
+        forward, prepared = problem.op == "forward", None
+        if problem.taps > 0 if forward else 0 not in (*problem.out_shape, *problem.result_shape):
             prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options)
         else:
-            select.require(witness, options)
+            select.require(_one_channel(problem) if forward else _smallest(problem), options)
         identity = reading.x_axes == tuple(range(len(reading.x_axes))) and reading.out_axes == tuple(
             range(len(reading.out_axes))
         )

@@ -45,12 +45,8 @@ def matrix_rank(kernel: Array) -> int:
     (1, 3)
     """
     left = np.array(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64, order="C")
-    largest = float(np.abs(left).max(initial=0.0))
-    noise = NOISE * max(roundoff(kernel.dtype), roundoff(left.dtype)) * largest
-    if noise == 0 or not math.isfinite(noise):  # zeros, underflow, overflow
-        return 0
     limit = min(*kernel.shape, max(2, WORK // kernel.size))
-    rank, whole = values.crosses(left, noise, limit)
+    rank, whole = values.crosses(left, NOISE * max(roundoff(kernel.dtype), roundoff(left.dtype)), limit)
     return rank if whole or limit == min(kernel.shape) else 0
 
 

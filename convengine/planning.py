@@ -44,6 +44,8 @@ def _like(x: Any) -> Like:
     """What an operation would make of x, by its shape and dtype; what is no array may have just these."""
     if not hasattr(x, "shape") or not hasattr(x, "dtype") or isinstance(x, np.ndarray | np.generic):
         x = read_array(x, "x")
+        if type(x) is np.ndarray:
+            return Like(x.shape, x.dtype, "host")
     refuse_library(x, "x")
     dtype = np.dtype(x.dtype)
     check_dtype(dtype, "x")

@@ -8,6 +8,7 @@ every so many of the very same outputs.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -118,11 +119,13 @@ class Tiling:
         return CALL + images * math.prod(self.counts) * (self.size * item * (streams + products) + TILE)
 
 
+@lru_cache(maxsize=8)  # this and the next: asked again and again while one problem is priced
 def widths(problem: Problem) -> tuple[int, ...]:
     """Widths of the dilated kernel."""
     return tuple(d * (k - 1) + 1 for d, k in zip(problem.dilation, problem.kernel_spatial, strict=True))
 
 
+@lru_cache(maxsize=8)
 def dense(problem: Problem) -> tuple[int, ...]:
     """Output sizes if the stride were 1."""
     axes = zip(problem.spatial, problem.pads, widths(problem), strict=True)
@@ -167,6 +170,7 @@ def error_factor(size: int, channels: int, dtype: np.dtype[Any]) -> float:
     return _percival(size, channels, u, 8.3 * 2.0**-53 + (u / math.sqrt(2) if u > 2.0**-53 else 0.0))
 
 
+@lru_cache(maxsize=256)
 def pair_error_factor(size: int, dtype: np.dtype[Any]) -> float:
     """Proven factor c of |error| <= c * ||x_tile||_2 * ||kernel||_2 for the compiled tiles, each by its own norm.
 

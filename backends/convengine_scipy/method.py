@@ -3,6 +3,7 @@
 import cmath
 import math
 from collections.abc import Container
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +33,7 @@ class Method(Protocol):
         """Bind the kernel; raise Declined where its values are not for this function."""
 
 
+@lru_cache(maxsize=8)  # every method asks
 def padded_rules(problem: Problem) -> list[Boundary]:
     """The different boundaries of the axes that are padded at all, in axis order."""
     used = (rule for rule, pair in zip(problem.boundary, problem.pads, strict=True) if any(pair))

@@ -87,13 +87,14 @@ cdef str flip(const number[:, ::1] rows, Py_ssize_t n, Py_ssize_t after):
     return "even" if even else "odd"
 
 
-def crosses(number[:, ::1] left, double noise, Py_ssize_t limit):
-    """How many crosses leave nothing above `noise` of a finite matrix, which is overwritten; and whether they do.
+def crosses(number[:, ::1] left, double share, Py_ssize_t limit):
+    """How many crosses leave nothing above a share of its largest value of a matrix, which is overwritten; and whether.
 
-    A cross is the column of the largest entry times its row over that entry.
+    A cross is the column of the largest entry times its row over that entry. None, and it is so, for zeros and where
+    the share under- or overflows.
     """
     cdef Py_ssize_t row, column, pivot_row, pivot_column, rank
-    cdef double size, most
+    cdef double size, most, noise = 0
     cdef number factor
     for rank in range(limit + 1):
         most, pivot_row, pivot_column = -1, 0, 0
@@ -102,10 +103,14 @@ def crosses(number[:, ::1] left, double noise, Py_ssize_t limit):
                 size = size_of(left[row, column])
                 if size > most:
                     most, pivot_row, pivot_column = size, row, column
+        if rank == 0:
+            noise = share * most
+            if not 0 < noise < INFINITY:
+                return 0, True
         if most <= noise:
             return rank, True
         if rank == limit:
-            return rank, False
+            break
         for row in range(left.shape[0]):
             if row != pivot_row:
                 factor = left[row, pivot_column] / left[pivot_row, pivot_column]
