@@ -56,6 +56,7 @@ TWO_PASSES_SECONDS = 4e-6  # one call of a method of two passes on a few samples
 TILE_BYTES = (
     256  # a row of floats is summed in tiles so wide, the last one whole, at AVX-512; elsewhere it matters less
 )
+UNEVEN = 1.5  # times the products: dot instructions by a kernel that is not square, whose loops are not all unrolled
 SERIAL_PRODUCTS = 600_000  # about as many does one thread alone: is_serial in cutting.pxi
 KERNEL_COPIES = 6  # that looking at it, laying it out and packing it make, or less
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
@@ -131,6 +132,7 @@ def _direct(problem: Problem, facts: KernelFacts, level: str) -> Offer:
     if row is not None:
         ins, outs = (math.prod(shape) for shape in (problem.x_shape, problem.out_shape))
         traffic = (ins * problem.x_dtype.itemsize + outs * problem.out_dtype.itemsize) * BYTE_SECONDS
+        products *= 1 if len(set(problem.kernel_spatial)) == 1 < problem.ndim else UNEVEN
     work = max(products / RATES[level][row or summed.str[1:]], traffic)
     taps = problem.taps * problem.channels[1] * summed.itemsize
     scratch = threads * (1 << 20)

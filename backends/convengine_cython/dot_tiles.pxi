@@ -108,6 +108,16 @@ cdef void dot_rows(const Dots* d, const T* const* rows, char* out, Py_ssize_t ou
         dot_line(d, rows, out, out_step, store, count, 9, (9 + PER - 1) // PER, True, TILE_ROWS, WIDE)
     elif square and height == 11 and WIDE == 1:  # of two vectors, it outgrows what the CPU keeps decoded
         dot_line(d, rows, out, out_step, store, count, 11, (11 + PER - 1) // PER, True, TILE_ROWS, WIDE)
+    elif height == 1:
+        dot_line(d, rows, out, out_step, store, count, 1, d.groups, True, TILE_ROWS, WIDE)
+    elif height == 2:
+        dot_line(d, rows, out, out_step, store, count, 2, d.groups, True, TILE_ROWS, WIDE)
+    elif height == 3:
+        dot_line(d, rows, out, out_step, store, count, 3, d.groups, True, TILE_ROWS, WIDE)
+    elif height == 4:
+        dot_line(d, rows, out, out_step, store, count, 4, d.groups, True, TILE_ROWS, WIDE)
+    elif height == 5:
+        dot_line(d, rows, out, out_step, store, count, 5, d.groups, True, TILE_ROWS, WIDE)
     else:
         dot_line(d, rows, out, out_step, store, count, height, d.groups, True, TILE_ROWS, WIDE)
 
