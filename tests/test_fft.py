@@ -42,7 +42,7 @@ def tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Force]:
     """Cut every problem into tiles of the size called for."""
 
     def force(*size: int) -> None:
-        monkeypatch.setattr(backend, "candidates", lambda problem: [Tiling.of(problem, size)])
+        monkeypatch.setattr(backend, "candidates", lambda problem, most: [Tiling.of(problem, size)][: most == np.inf])
         ce.clear_cache()
 
     yield force
@@ -424,9 +424,20 @@ def test_offers_price_a_second_tile_of_a_quarter_of_the_memory() -> None:
     fast, lean = Backend().offers(problem, KernelFacts.of(np.ones((31, 31), "f4"), 2))
     assert fast.seconds < lean.seconds
     assert lean.memory < fast.memory
-    tilings = candidates(problem)
+    tilings = list(candidates(problem))
     assert {fast.method, lean.method} <= {f"overlap-save, tile {tiling}" for tiling in tilings}
     assert all(min(tiling.tile) >= 31 for tiling in tilings)
+
+
+def test_tiles_are_compared_by_price() -> None:
+    for n, k in ((2000, 31), (60, 5), (5000, 300)):
+        problem = problem_of("corr2d", np.empty((n, n // 3), "f4"), np.ones((k, 7), "f4"))
+        tilings = list(candidates(problem))
+        prices = [tiling.seconds(problem, 1, 1) for tiling in tilings]
+        assert prices == sorted(prices) and len(set(tilings)) == len(tilings) > 5
+        assert all(tiling == Tiling.of(problem, tiling.tile) for tiling in tilings)
+        small = [tiling for tiling in tilings if tiling.size <= 4096]
+        assert list(candidates(problem, 4096)) == small
 
 
 def test_the_price_hardly_depends_on_the_kernels_width() -> None:

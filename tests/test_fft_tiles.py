@@ -358,7 +358,7 @@ def test_integers_are_exact(tiles: Force, x_dtype: str, kernel_dtype: str) -> No
 
 
 def test_integers_are_exact_up_to_the_limit(tiles: Force, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convengine_fft.backend.candidates", lambda problem: [])  # SciPy's
+    monkeypatch.setattr("convengine_fft.backend.candidates", lambda *_: [])  # SciPy's
     tiles(256)
     signs = np.random.default_rng(4).choice([-1, 1], 1000)
     kernel = signs[:24] * 2**20
@@ -372,7 +372,7 @@ def test_integers_are_exact_up_to_the_limit(tiles: Force, monkeypatch: pytest.Mo
 
 
 def test_a_bias_takes_from_what_float64_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convengine_fft.backend.candidates", lambda problem: [])
+    monkeypatch.setattr("convengine_fft.backend.candidates", lambda *_: [])
     x, kernel = np.arange(500).astype("u1"), np.ones(20, np.int64)
     for bias in (2**53 - 20 * 255 - 1, -(2**53) + 20 * 255 + 1):
         expected = np.convolve(x, kernel, "valid") + bias

@@ -50,20 +50,21 @@ class Backend:
         offers = compiled.offers(problem, facts)
         if offers and compiled.takes_all(problem, facts, offers[0]):
             return offers  # SciPy's transforms are slower and need more memory
-        tilings = candidates(problem)
-        if problem.is_integer:
-            limits = {tiling: _limit(problem, facts, tiling) for tiling in tilings}
-            least = min(largest_sample(problem), JUDGED)
-            tilings = [tiling for tiling in tilings if limits[tiling] >= least]
-            if not tilings and not offers:
-                return Refusal(
-                    f"integers must come out exact; float64 transforms do for a kernel of 2-norm {facts.norm:.4g} and "
-                    f"sum|kernel| = {facts.abs_sum}, with samples up to {max(limits.values())} only, not {least}"
-                )
-        if tilings:
-            fast = _fastest(problem, tilings)
-            lean = [tiling for tiling in tilings if 4 * _held(problem, tiling) <= _held(problem, fast)]
-            offers += [_offer(problem, tiling) for tiling in ([fast, _fastest(problem, lean)] if lean else [fast])]
+        least = min(largest_sample(problem), JUDGED) if problem.is_integer else 0
+
+        def fastest(most: float = math.inf) -> Tiling | None:
+            found = candidates(problem, most)
+            return next((one for one in found if not least or _limit(problem, facts, one) >= least), None)
+
+        if (fast := fastest()) is not None:
+            offers.append(_offer(problem, fast))
+            offers += [_offer(problem, lean)] if (lean := fastest(fast.size // 4)) else []
+        if not offers:
+            most = max(_limit(problem, facts, tiling) for tiling in candidates(problem))
+            return Refusal(
+                f"integers must come out exact; float64 transforms do for a kernel of 2-norm {facts.norm:.4g} and "
+                f"sum|kernel| = {facts.abs_sum}, with samples up to {most} only, not {least}"
+            )
         return offers
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
@@ -100,11 +101,6 @@ def _refusal(problem: Problem, facts: KernelFacts) -> str:
     return ""
 
 
-def _fastest(problem: Problem, tilings: Sequence[Tiling]) -> Tiling:
-    """Fastest for one image and one worker: a batch and more workers must give the bits of each image alone."""
-    return min(tilings, key=lambda tiling: (tiling.seconds(problem, 1, 1), tiling.tile))
-
-
 def _offer(problem: Problem, tiling: Tiling) -> Offer:
     exact, share = problem.is_integer, workers()
     per_group = problem.channels[0] // problem.groups
@@ -115,8 +111,3 @@ def _offer(problem: Problem, tiling: Tiling) -> Offer:
         error=0.0 if exact else error_factor(tiling.size, per_group, problem.sum_dtype),
         normwise=not exact,
     )
-
-
-def _held(problem: Problem, tiling: Tiling) -> int:
-    """Memory of one tile and the kernel's spectrum."""
-    return tiling.tile_bytes(problem) + tiling.spectrum_bytes(problem)

@@ -1,10 +1,92 @@
 # cython: freethreading_compatible=True, language_level=3
-"""What a call on compiled tiles takes, and which take the least: some dozens are compared for every new problem."""
+"""What a call on tiles takes, compiled ones or SciPy's; and which take the least: a new problem compares hundreds."""
 
 from libc.math cimport fmax, log2
 
-# Measured as RATES in compiled.py, whose model this is; it is off by up to 1.3 there. FAR from the least time of images
-# of 1024 and 4096 squared, one and two workers.
+# ---- how an axis is cut
+
+cdef enum:
+    AXES = 3
+    LENGTHS = 32   # of tiles along an axis
+    TILES = 1024   # that are compared
+
+cdef struct cut_t:
+    Py_ssize_t length, outputs, count  # of a tile's transform, of its results, and how many tiles
+
+
+cdef class Cheapest:
+    """The tiles of a problem, the cheapest first, as (lengths, their outputs, how many); of equals the smallest."""
+
+    cdef cut_t cuts[AXES][LENGTHS]
+    cdef int found[AXES]
+    cdef double prices[TILES]
+    cdef int ndim, total
+
+    def __cinit__(self):
+        self.ndim = self.total = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef int at, best = -1
+        cdef cut_t tile[AXES]
+        for at in range(self.total):
+            if self.prices[at] >= 0 and (best < 0 or self.prices[at] < self.prices[best]):
+                best = at
+        if best < 0:
+            raise StopIteration
+        self.prices[best] = -1
+        self.pick(best, tile)
+        return tuple([tuple([values[axis] for axis in range(self.ndim)]) for values in (
+            [tile[0].length, tile[1].length, tile[2].length],
+            [tile[0].outputs, tile[1].outputs, tile[2].outputs],
+            [tile[0].count, tile[1].count, tile[2].count],
+        )])
+
+    cdef void pick(self, int number, cut_t* tile) noexcept nogil:
+        """A tile by its number: the last axis runs fastest."""
+        cdef int axis
+        for axis in range(AXES):
+            tile[axis] = cut_t(1, 1, 1)
+        for axis in range(self.ndim - 1, -1, -1):
+            tile[axis] = self.cuts[axis][number % self.found[axis]]
+            number //= self.found[axis]
+
+    cdef int cut(self, lengths, widths, dense, double waste) except -1:
+        """Cut each axis into tiles of every length that holds its kernel, up to the first that covers all.
+
+        Leaves out what transforms `waste` times more than needed. Returns how many tiles there are.
+        """
+        cdef Py_ssize_t length, width, n, outputs, count, least
+        cdef int axis, found, i
+        self.ndim, self.total = len(widths), 1
+        for axis in range(self.ndim):
+            width, n, found, least = widths[axis], dense[axis], 0, 0
+            for length in lengths[axis]:
+                if length < width or found == LENGTHS:
+                    continue
+                outputs = min(length - width + 1, max(n, 1))
+                count = (n + outputs - 1) // outputs
+                self.cuts[axis][found] = cut_t(length, outputs, count)
+                found += 1
+                least = length * count if found == 1 else min(least, length * count)
+                if length >= width + n - 1:
+                    break
+            self.found[axis] = 0
+            for i in range(found):
+                if self.cuts[axis][i].length * self.cuts[axis][i].count <= waste * max(least, 1):
+                    self.cuts[axis][self.found[axis]] = self.cuts[axis][i]
+                    self.found[axis] += 1
+            self.total *= self.found[axis]
+        if self.total > TILES:
+            raise ValueError(f"{self.total} tiles are too many to compare")
+        return self.total
+
+
+# ---- compiled tiles: measured as RATES in compiled.py, off by up to 1.3 there; FAR from the least time of images of
+# 1024 and 4096 squared, one and two workers
+
 cdef double CACHE = 800e3       # bytes: planes, spectrum and roots beyond these
 cdef double STREAM = 0.12e-9    # cost so many seconds each
 cdef double TOUCH = 0.03e-9     # per byte of samples and outputs
@@ -15,12 +97,49 @@ cdef double PAIR = 0.3e-6
 cdef double CALL = 5e-6
 cdef double WASTE = 2.5         # times the least transformed samples along an axis, with a tile that may be the fastest
 
-cdef enum:
-    MOST = 64  # lengths of an axis
 
+cdef class Costs:
+    """What a price of compiled tiles depends on: axes, bytes of a sample as computed, 5 N log2 N a second, samples."""
 
-cdef struct cut_t:
-    Py_ssize_t length, outputs, count  # of a tile's transform, of its results, and how many tiles
+    cdef double item, held, rate, samples
+    cdef int ndim
+
+    def __init__(self, int ndim, int item, double rate, samples):
+        self.ndim, self.item, self.rate, self.samples = ndim, item, rate, samples
+        self.held = (6 if ndim == 1 else 4) * item  # bytes of planes and spectrum by the sample of a tile
+
+    cdef double price(self, cut_t* tile, double images, double threads) noexcept nogil:
+        """Estimated time of one call, without what all calls take."""
+        cdef double size = <double>tile[0].length * tile[1].length, rows = tile[0].length
+        cdef double outputs = <double>tile[0].outputs * tile[1].outputs, count = <double>tile[0].count * tile[1].count
+        cdef double pair, moved, rounds, pairs = <double>((<Py_ssize_t>count + 1) // 2)
+        if self.ndim == 1:
+            rows = rows_of(tile[0].length)
+        pair = PAIR + 10 * size * log2(size) / self.rate + 2 * ROW * rows + STREAM * fmax(self.held * size - CACHE, 0)
+        pair += TOUCH * 2 * (size + outputs) * self.item
+        rounds = <double>(<Py_ssize_t>((images * pairs + threads - 1) // threads))
+        moved = images * (self.samples + outputs * count) * self.item
+        return rounds * pair + FAR * fmax(moved - NEAR, 0)
+
+    def seconds(self, tile, outputs, counts, Py_ssize_t images, Py_ssize_t threads):
+        """Estimated time of one call."""
+        cdef cut_t found[AXES]
+        cdef int axis
+        for axis in range(AXES):
+            found[axis] = cut_t(1, 1, 1)
+        for axis in range(self.ndim):
+            found[axis] = cut_t(tile[axis], outputs[axis], counts[axis])
+        return CALL + self.price(found, images, threads)
+
+    def tiles(self, lengths, widths, dense):
+        """The tiles that can serve, for one image and two workers the cheapest first."""
+        cdef Cheapest order = Cheapest()
+        cdef cut_t tile[AXES]
+        cdef int number
+        for number in range(order.cut([lengths] * self.ndim, widths, dense, WASTE)):
+            order.pick(number, tile)
+            order.prices[number] = self.price(tile, 1, 2)
+        return order
 
 
 cdef inline Py_ssize_t rows_of(Py_ssize_t size) noexcept nogil:
@@ -31,85 +150,54 @@ cdef inline Py_ssize_t rows_of(Py_ssize_t size) noexcept nogil:
     return <Py_ssize_t>1 << (bits // 2)
 
 
-cdef class Costs:
-    """What a price needs to know of a problem: bytes of a sample as computed, of planes and spectrum by the sample of a
-    tile; 5 N log2 N a second; samples of an image, and its axes."""
+# ---- SciPy's transforms: measured in one thread on 2 cores of AMD Zen 4, 2026-11, by `timeit` of scipy.fft.rfftn,
+# fftn, irfftn, ifftn and numpy.multiply over batches of 0.5 MB, and of whole filters over 16^2 to 1024^2 and 2e6 samples.
+# Rough: other programs ran beside, and whole filters took 0.6 to 1.4 times what these constants say
 
-    cdef double item, held, rate, samples
+cdef double TRANSFORM = 0.04e-9        # per byte of a sample and N log2 N: 0.13-0.20 ns float32, 0.19-0.31 float64
+cdef double MULTIPLY = 0.1e-9          # per byte of a sample of N: one product of two spectra, added over channels
+cdef double COPIES = 0.25e-9           # per byte of a sample of N: copied in, searched for its peak, copied out
+cdef double TILE = 20e-6               # Python's share of one tile
+cdef double SCIPY_CALL = 100e-6        # Python's share of one call
+cdef double CROWDED = 1.6              # times TRANSFORM and COPIES for tiles too large for caches and vectors
+cdef double CROWD = 4 << 20            # bytes: above four of these, or in 1-D above a quarter
+
+
+cdef class OverlapCosts:
+    """What a price of SciPy's tiles depends on: axes, bytes of a sample as computed, channels and groups."""
+
+    cdef double item, both, products, held
     cdef int ndim
 
-    def __init__(self, int ndim, int item, double rate, samples):
-        self.ndim, self.item, self.rate, self.samples = ndim, item, rate, samples
-        self.held = (6 if ndim == 1 else 4) * item
+    def __init__(self, int ndim, int item, channels, int groups):
+        self.ndim, self.item, self.both = ndim, item, channels[0] + channels[1]
+        self.products = channels[0] // groups * channels[1]
+        self.held = (3 * channels[0] + 4 * channels[1]) * item  # bytes of working memory by the sample of a tile
 
-    cdef double price(self, cut_t* down, cut_t* along, double images, double threads) noexcept nogil:
-        """Estimated time of one call, without what all calls take; `down` is of one sample in a signal."""
-        cdef double size = <double>down.length * along.length, rows = down.length
-        cdef double outputs = <double>down.outputs * along.outputs, count = <double>down.count * along.count
-        cdef double pair, moved, rounds, pairs = <double>((<Py_ssize_t>count + 1) // 2)
-        if self.ndim == 1:
-            rows = rows_of(along.length)
-        pair = PAIR + 10 * size * log2(size) / self.rate + 2 * ROW * rows + STREAM * fmax(self.held * size - CACHE, 0)
-        pair += TOUCH * 2 * (size + outputs) * self.item
-        rounds = <double>(<Py_ssize_t>((images * pairs + threads - 1) // threads))
-        moved = images * (self.samples + outputs * count) * self.item
-        return rounds * pair + FAR * fmax(moved - NEAR, 0)
+    cdef double price(self, double size, double count, double images, double workers) noexcept nogil:
+        """Estimated time of one call; only the transforms share the workers."""
+        cdef double streams = self.both * (TRANSFORM * fmax(1, log2(size)) / workers + COPIES)
+        # pocketfft's vectors hold up to four transforms: rows of one tile, but of a line only further tiles.
+        if self.held * size > (CROWD / 4 if self.ndim == 1 else 4 * CROWD):
+            streams *= CROWDED
+        return SCIPY_CALL + images * count * (size * self.item * (streams + self.products * MULTIPLY) + TILE)
 
-    def seconds(self, tile, outputs, counts, Py_ssize_t images, Py_ssize_t threads):
-        """Estimated time of one call."""
-        cdef cut_t down = [1, 1, 1], along
-        cdef int last = self.ndim - 1
-        if last:
-            down.length, down.outputs, down.count = tile[0], outputs[0], counts[0]
-        along.length, along.outputs, along.count = tile[last], outputs[last], counts[last]
-        return CALL + self.price(&down, &along, images, threads)
+    def seconds(self, size, count, images, workers):
+        """Estimated time of one call on `count` tiles an image."""
+        return self.price(size, count, images, workers)
 
-    def tiles(self, lengths, widths, dense):
-        """(tile, its outputs, how many) of each tile that can serve, for one image and two workers the cheapest first.
+    def tiles(self, lengths, widths, dense, double most):
+        """The tiles of these lengths along each axis, for one image and one worker the cheapest first.
 
-        Of the lengths, ascending: from the dilated kernel's width to the first that covers all.
+        Of `most` samples at most.
         """
-        cdef cut_t cuts[2][MOST]
-        cdef cut_t* down
-        cdef cut_t* along
-        cdef int found[2]
-        cdef int axis, i, j
-        cuts[0][0], found[0] = cut_t(1, 1, 1), 1
-        for axis in range(self.ndim):
-            i = axis + 2 - self.ndim
-            found[i] = cut(cuts[i], lengths, widths[axis], dense[axis])
-        priced = []
-        for i in range(found[0]):
-            for j in range(found[1]):
-                down, along = &cuts[0][i], &cuts[1][j]
-                priced.append((self.price(down, along, 1, 2), i, j))
-        priced.sort()
-        result = []
-        for _, i, j in priced:
-            down, along = &cuts[0][i], &cuts[1][j]
-            if self.ndim == 1:
-                result.append(((along.length,), (along.outputs,), (along.count,)))
-            else:
-                result.append(((down.length, along.length), (down.outputs, along.outputs), (down.count, along.count)))
-        return result
-
-
-cdef int cut(cut_t* cuts, lengths, Py_ssize_t width, Py_ssize_t n) except -1:
-    """Cut an axis of n results into tiles of each length; leave out what transforms far too much."""
-    cdef Py_ssize_t length, outputs, count, least = 0
-    cdef int found = 0, kept = 0, i
-    for length in lengths:
-        if length < width or found == MOST:
-            continue
-        outputs = min(length - width + 1, max(n, 1))
-        count = (n + outputs - 1) // outputs
-        cuts[found] = cut_t(length, outputs, count)
-        found += 1
-        least = length * count if found == 1 else min(least, length * count)
-        if length >= width + n - 1:
-            break
-    for i in range(found):
-        if cuts[i].length * cuts[i].count <= WASTE * least:
-            cuts[kept] = cuts[i]
-            kept += 1
-    return kept
+        cdef Cheapest order = Cheapest()
+        cdef cut_t tile[AXES]
+        cdef int number
+        cdef double size, count
+        for number in range(order.cut(lengths, widths, dense, float("inf"))):
+            order.pick(number, tile)
+            size = <double>tile[0].length * tile[1].length * tile[2].length
+            count = <double>tile[0].count * tile[1].count * tile[2].count
+            order.prices[number] = self.price(size, count, 1, 1) if size <= most else -1
+        return order

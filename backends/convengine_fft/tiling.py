@@ -7,27 +7,19 @@ every so many of the very same outputs.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import starmap
 from typing import Any
 
 import numpy as np
 
 from convengine.problem import Problem
+from convengine_fft.pricing import OverlapCosts
 from convengine_fft.roots import root_error
 
 __all__ = ["Tiling", "candidates", "compute_dtype", "dense", "error_factor", "pair_error_factor", "widths"]
-
-# Seconds, measured in one thread on 2 cores of AMD Zen 4, 2026-11, by `timeit` of scipy.fft.rfftn, fftn, irfftn, ifftn
-# and numpy.multiply over batches of 0.5 MB, and of whole filters over 16^2 to 1024^2 and 2e6 samples. Rough: other
-# programs ran beside, and whole filters took 0.6 to 1.4 times what these constants say.
-TRANSFORM = 0.04e-9  # per byte of a sample and N log2 N: 0.13-0.20 ns float32, 0.19-0.31 float64, 0.25-0.5 complex64
-MULTIPLY = 0.1e-9  # per byte of a sample of N: one product of two spectra, added to the sum over channels
-TOUCH = 0.25e-9  # per byte of a sample of N: copied in, searched for its peak, copied out
-TILE = 20e-6  # Python's share of one tile
-CALL = 100e-6  # Python's share of one call
-CROWDED = 1.6  # times TRANSFORM and TOUCH for tiles too large for a batch that suits caches and vectors
 
 BATCH_BYTES = 4 << 20  # working memory of the tiles transformed together, per worker: larger batches leave the cache
 SIZES = {1: 16, 2: 8, 3: 6}  # tile lengths tried per axis, by number of axes: each twice the last
@@ -108,15 +100,13 @@ class Tiling:
         return self.spectrum_bytes(problem) + self.batch(problem, workers) * self.tile_bytes(problem) + repair
 
     def seconds(self, problem: Problem, images: int, workers: int) -> float:
-        """Estimated time of one call; only the transforms share the workers."""
-        channels_in, channels_out = problem.channels
-        both, item = channels_in + channels_out, compute_dtype(problem).itemsize
-        transforms = both * TRANSFORM * max(1.0, math.log2(self.size)) / workers
-        products = channels_in // problem.groups * channels_out * MULTIPLY
-        # pocketfft's vectors hold up to four transforms: rows of one tile, but of a line only further tiles.
-        crowded = self.tile_bytes(problem) > (BATCH_BYTES // 4 if problem.ndim == 1 else 4 * BATCH_BYTES)
-        streams = (transforms + both * TOUCH) * (CROWDED if crowded else 1)
-        return CALL + images * math.prod(self.counts) * (self.size * item * (streams + products) + TILE)
+        """Estimated time of one call with SciPy's transforms."""
+        return costs_of(problem).seconds(self.size, math.prod(self.counts), images, workers)
+
+
+def costs_of(problem: Problem) -> OverlapCosts:
+    """What the price of SciPy's transforms depends on."""
+    return OverlapCosts(problem.ndim, compute_dtype(problem).itemsize, problem.channels, problem.groups)
 
 
 @lru_cache(maxsize=8)  # this and the next: asked again and again while one problem is priced
@@ -132,8 +122,11 @@ def dense(problem: Problem) -> tuple[int, ...]:
     return tuple(max(n + before + after - width + 1, 0) for n, (before, after), width in axes)
 
 
-def candidates(problem: Problem) -> list[Tiling]:
-    """Tilings worth pricing: per axis from the kernel's width to one tile that covers all."""
+def candidates(problem: Problem, most: float = math.inf) -> Iterator[Tiling]:
+    """Tilings, the cheapest first: from the kernel's width to one tile that covers all, of `most` samples at most.
+
+    For one image and one worker: a batch and more workers must give the bits of each image alone.
+    """
     lengths = []
     for axis, (width, n) in enumerate(zip(widths(problem), dense(problem), strict=True)):
         # A spectrum of one number would let NumPy vectorise its product over the batch, and round it otherwise.
@@ -141,7 +134,7 @@ def candidates(problem: Problem) -> list[Tiling]:
         smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, n - 1 + width))
         doublings = min((whole // smallest).bit_length(), SIZES[problem.ndim]) or 1  # an empty problem has a price too
         lengths.append([smallest << i for i in range(doublings)])
-    return [Tiling.of(problem, tile) for tile in product(*lengths)]
+    return starmap(Tiling, costs_of(problem).tiles(lengths, widths(problem), dense(problem), most))
 
 
 def compute_dtype(problem: Problem) -> np.dtype[Any]:
