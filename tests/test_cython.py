@@ -274,7 +274,7 @@ def test_a_filter_follows_the_workers_of_each_call(level, monkeypatch):
 
 
 def test_out_of_a_filter_must_be_a_writable_array():
-    module = import_module(f"convengine_cython.kernels_{chosen_level(None)}_f4")
+    module = import_module(f"convengine_cython.kernels_{chosen_level('')}_f4")
     call = ce.plan("corr1d", np.zeros(9, np.float32), np.ones(3, np.float32), backend="cython")._call
     filter_ = call.prepared._prepare(0)
     assert isinstance(filter_, module.DirectFilter)

@@ -1,7 +1,6 @@
 """Offers, prices and plans of the compiled kernels: direct, separable, box."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convengine import adjoint, native
+from convengine.native import cpu
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
 from convengine.problem import KernelFacts, Problem
 from convengine_cython import dots
@@ -72,7 +72,7 @@ def compiled_levels() -> tuple[str, ...]:
 
 
 @cache
-def chosen_level(asked: str | None) -> str:
+def chosen_level(asked: str) -> str:
     """The level to run; `asked` is what CONVENGINE_ISA holds. Cached: virtual machines answer CPUID slowly."""
     return native.isa_level(compiled_levels())
 
@@ -86,7 +86,7 @@ class Backend:
     def info(self) -> BackendInfo:
         """Version, CPU and the level in use; a level forced by CONVENGINE_ISA that cannot run is a reason not to."""
         try:
-            level = chosen_level(os.environ.get("CONVENGINE_ISA"))
+            level = chosen_level(cpu.asked_level())
         except RuntimeError as error:
             return BackendInfo(usable=False, reason=str(error))
         return BackendInfo(usable=True, version=metadata.version("convengine"), isa=level)
@@ -98,7 +98,7 @@ class Backend:
         if problem.memory != "host":
             return Refusal(f"runs on host arrays, not {problem.memory}")
         try:
-            level = chosen_level(os.environ.get("CONVENGINE_ISA"))
+            level = chosen_level(cpu.asked_level())
         except RuntimeError as error:
             return Refusal(str(error))
         offers = [_direct(problem, facts, level)]

@@ -5,13 +5,13 @@ kernels wider than those tiles, goes through scipy.fft (overlap_save.py), which 
 """
 
 import math
-import os
 from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
 
 from convengine import adjoint
+from convengine.native import cpu
 from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, is_installed, workers
 from convengine.problem import KernelFacts, Problem
 from convengine_fft import compiled
@@ -34,7 +34,7 @@ class Backend:
         if not is_installed("scipy"):
             return BackendInfo(False, "SciPy is not installed (pip install scipy)")
         try:
-            level = compiled.chosen_level(os.environ.get("CONVENGINE_ISA"))
+            level = compiled.chosen_level(cpu.asked_level())
         except RuntimeError as error:
             return BackendInfo(False, str(error))
         return BackendInfo(True, version=f"scipy {version('scipy')}", isa=level)
@@ -76,7 +76,7 @@ def _plan(problem: Problem, offer: Offer) -> Plan:
     tile = tuple(map(int, offer.method.split()[-1].split("x")))
     tiling = Tiling.of(problem, tile)
     if offer.method.startswith(compiled.METHOD):
-        return compiled.CompiledTiles(problem, tiling, compiled.chosen_level(os.environ.get("CONVENGINE_ISA")))
+        return compiled.CompiledTiles(problem, tiling, compiled.chosen_level(cpu.asked_level()))
     from convengine_fft.overlap_save import OverlapSave  # loads SciPy
 
     return OverlapSave(problem, tiling)
@@ -91,7 +91,7 @@ def _refusal(problem: Problem, facts: KernelFacts) -> str:
     if not is_installed("scipy"):
         return "SciPy is not installed (pip install scipy)"
     try:
-        compiled.chosen_level(os.environ.get("CONVENGINE_ISA"))
+        compiled.chosen_level(cpu.asked_level())
     except RuntimeError as error:
         return str(error)
     if problem.memory != "host":

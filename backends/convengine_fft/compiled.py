@@ -1,7 +1,6 @@
 """The compiled tiles: which problems they serve, at what price, and their plan."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ import numpy as np
 
 from convengine import native
 from convengine.boundary import pad_indices
+from convengine.native import cpu
 from convengine.native.codes import CODES, OVERFLOWS
 from convengine.plugin import Declined, Filter, Offer, require_magnitude, workers
 from convengine.problem import KernelFacts, Problem
@@ -49,7 +49,7 @@ def compiled_levels() -> tuple[str, ...]:
 
 
 @cache
-def chosen_level(asked: str | None) -> str:
+def chosen_level(asked: str) -> str:
     """The level to run; `asked` is what CONVENGINE_ISA holds. Cached: virtual machines answer CPUID slowly."""
     return native.isa_level(compiled_levels())
 
@@ -102,7 +102,7 @@ def limit(problem: Problem, facts: KernelFacts, tiling: Tiling) -> int:
 
 def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
     """Offer the fastest tile, if there is one."""
-    level = chosen_level(os.environ.get("CONVENGINE_ISA"))
+    level = chosen_level(cpu.asked_level())
     if problem.sum_dtype.kind == "c":
         return []
     costs = costs_of(problem, level)

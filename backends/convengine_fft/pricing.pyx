@@ -151,7 +151,7 @@ cdef inline Py_ssize_t rows_of(Py_ssize_t size) noexcept nogil:
 
 
 # ---- SciPy's transforms: measured in one thread on 2 cores of AMD Zen 4, 2026-11, by `timeit` of scipy.fft.rfftn,
-# fftn, irfftn, ifftn and numpy.multiply over batches of 0.5 MB, and of whole filters over 16^2 to 1024^2 and 2e6 samples.
+# fftn, irfftn, ifftn, numpy.multiply over batches of 0.5 MB, and of whole filters over 16^2 to 1024^2 and 2e6 samples.
 # Rough: other programs ran beside, and whole filters took 0.6 to 1.4 times what these constants say
 
 cdef double TRANSFORM = 0.04e-9        # per byte of a sample and N log2 N: 0.13-0.20 ns float32, 0.19-0.31 float64

@@ -122,11 +122,9 @@ def dense(problem: Problem) -> tuple[int, ...]:
     return tuple(max(n + before + after - width + 1, 0) for n, (before, after), width in axes)
 
 
-def candidates(problem: Problem, most: float = math.inf) -> Iterator[Tiling]:
-    """Tilings, the cheapest first: from the kernel's width to one tile that covers all, of `most` samples at most.
-
-    For one image and one worker: a batch and more workers must give the bits of each image alone.
-    """
+@lru_cache(maxsize=8)
+def _lengths(problem: Problem) -> list[list[int]]:
+    """Lengths of the tiles to compare, along each axis."""
     lengths = []
     for axis, (width, n) in enumerate(zip(widths(problem), dense(problem), strict=True)):
         # A spectrum of one number would let NumPy vectorise its product over the batch, and round it otherwise.
@@ -134,7 +132,15 @@ def candidates(problem: Problem, most: float = math.inf) -> Iterator[Tiling]:
         smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, n - 1 + width))
         doublings = min((whole // smallest).bit_length(), SIZES[problem.ndim]) or 1  # an empty problem has a price too
         lengths.append([smallest << i for i in range(doublings)])
-    return starmap(Tiling, costs_of(problem).tiles(lengths, widths(problem), dense(problem), most))
+    return lengths
+
+
+def candidates(problem: Problem, most: float = math.inf) -> Iterator[Tiling]:
+    """Tilings, the cheapest first: from the kernel's width to one tile that covers all, of `most` samples at most.
+
+    For one image and one worker: a batch and more workers must give the bits of each image alone.
+    """
+    return starmap(Tiling, costs_of(problem).tiles(_lengths(problem), widths(problem), dense(problem), most))
 
 
 def compute_dtype(problem: Problem) -> np.dtype[Any]:
@@ -142,6 +148,7 @@ def compute_dtype(problem: Problem) -> np.dtype[Any]:
     return np.dtype(np.float64) if problem.is_integer else problem.sum_dtype
 
 
+@lru_cache(maxsize=256)
 def error_factor(size: int, channels: int, dtype: np.dtype[Any]) -> float:
     """Proven factor c of |error| <= c * ||x_tile||_2 * ||kernel||_2, the norms over all channels of a group.
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,7 @@ def _reaches(problem: Problem, mode: str) -> list[tuple[int, int]]:
     return [REACHES[mode](k) for k in problem.kernel_spatial]
 
 
+@lru_cache(maxsize=8)  # this and the next but one: asked for time, for memory, and by both functions
 def _narrowest(problem: Problem) -> str:
     """The mode of correlate2d that gives the fewest samples, all wanted ones among them."""
     for mode in ("valid", "same"):
@@ -154,6 +155,7 @@ def _mode(problem: Problem) -> str:
     return "full" if any(map(any, problem.pads)) else "valid"
 
 
+@lru_cache(maxsize=8)
 def _given(problem: Problem, mode: str) -> int:
     """Samples of one plane that SciPy gives."""
     axes = zip(problem.spatial, problem.kernel_spatial, _reaches(problem, mode), strict=True)

@@ -4,7 +4,6 @@ Compiled code says ``from convengine.native cimport pool``, and ``#include "vect
 names on the compiler's path.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def isa_level(compiled: Sequence[str]) -> str:
     True
     """
     runs = cpu.levels()
-    asked = os.environ.get("CONVENGINE_ISA", "").strip()
+    asked = cpu.asked_level()
     facts = f"this CPU runs {', '.join(runs)}; compiled are {', '.join(compiled) or 'none'}"
     usable = [level for level in runs if level in compiled]
     if not usable:

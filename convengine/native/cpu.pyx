@@ -140,7 +140,13 @@ def name() -> str:
 # os.environ encodes a key at every look-up, and sched_getaffinity makes a set: together they would cost a parallel call
 # 3 us. The mapping under os.environ, and the system's own mask, tell the same in 0.2.
 cdef object raw_environment = getattr(os.environ, "_data", os.environ)
-cdef object omp_limit = getattr(os.environ, "encodekey", str)("OMP_NUM_THREADS")
+cdef object encoded = getattr(os.environ, "encodekey", str)
+cdef object omp_limit = encoded("OMP_NUM_THREADS"), isa_asked = encoded("CONVENGINE_ISA")
+
+
+def asked_level() -> str:
+    """Read which instruction-set level the environment variable CONVENGINE_ISA names; empty for none."""
+    return os.environ["CONVENGINE_ISA"].strip() if raw_environment.get(isa_asked) else ""
 
 
 def available_workers() -> int:

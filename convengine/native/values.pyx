@@ -184,3 +184,24 @@ def outer_fit(const double[:, ::1] matrix, double[::1] column, double[::1] row):
                 if not missed <= dropped:
                     dropped = missed if missed < INFINITY else INFINITY
     return dropped
+
+
+def between(tuple xs, tuple ys, tuple table, double x, double y):
+    """Interpolate a table: a row for each of xs, a column for each of ys, both ascending; beyond it as at its edge."""
+    cdef Py_ssize_t row, column, next_row, next_column
+    cdef double down = place(xs, x, &row), along = place(ys, y, &column)
+    next_row, next_column = min(row + 1, len(xs) - 1), min(column + 1, len(ys) - 1)
+    cdef tuple upper = table[row], lower = table[next_row]
+    return (1 - down) * ((1 - along) * <double>upper[column] + along * <double>upper[next_column]) \
+        + down * ((1 - along) * <double>lower[column] + along * <double>lower[next_column])
+
+
+cdef double place(tuple points, double value, Py_ssize_t* at):
+    """The last point that is not above a value, and how far it is to the next, 0 to 1."""
+    cdef Py_ssize_t last = len(points) - 1
+    at[0] = 0
+    while at[0] < last and <double>points[at[0] + 1] <= value:
+        at[0] += 1
+    if at[0] == last or value <= <double>points[0]:
+        return 0
+    return (value - <double>points[at[0]]) / (<double>points[at[0] + 1] - <double>points[at[0]])

@@ -12,8 +12,7 @@ import os
 import re
 import sys
 import warnings
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from convengine.native import cpu
+from convengine.native import cpu, values
 from convengine.plugin import Offer
 from convengine.problem import Problem
 
@@ -54,22 +53,7 @@ class Series:
 
     def at(self, size: float, width: float) -> float:
         """The quotient there; beyond the grid that of its edge."""
-        row, down = _between(self.sizes, size)
-        column, along = _between(self.widths, width)
-        last_row, last_column = min(row + 1, len(self.sizes) - 1), min(column + 1, len(self.widths) - 1)
-        upper = (1 - along) * self.logs[row][column] + along * self.logs[row][last_column]
-        lower = (1 - along) * self.logs[last_row][column] + along * self.logs[last_row][last_column]
-        return float(2 ** ((1 - down) * upper + down * lower))
-
-
-def _between(points: Sequence[float], value: float) -> tuple[int, float]:
-    """The last point that is not above a value, and how far it is to the next, 0 to 1."""
-    if value <= points[0]:
-        return 0, 0.0
-    if value >= points[-1]:
-        return len(points) - 1, 0.0
-    index = bisect_right(points, value) - 1
-    return index, (value - points[index]) / (points[index + 1] - points[index])
+        return float(2 ** values.between(self.sizes, self.widths, self.logs, size, width))
 
 
 @lru_cache(maxsize=1024)
@@ -192,7 +176,7 @@ def cache_file() -> Path:
 
 
 def _level() -> str:
-    asked = os.environ.get("CONVENGINE_ISA", "").strip()
+    asked = cpu.asked_level()
     return asked if asked in cpu.levels() else cpu.levels()[0]
 
 
@@ -200,7 +184,7 @@ def current() -> Prices:
     """The prices in force: this machine's own, else those that are shipped for its level, else what is offered."""
     if _used:
         return _used[0]
-    return _current(os.environ.get("CONVENGINE_ISA"), os.environ.get("CONVENGINE_CACHE"), cpu.available_workers())
+    return _current(cpu.asked_level(), os.environ.get("CONVENGINE_CACHE"), cpu.available_workers())
 
 
 @lru_cache(maxsize=16)
