@@ -8,9 +8,10 @@ three arrays is computed from the other two, and shapes and dtypes stay with the
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from convengine.boundary import Boundary, most_copies
 from convengine.low_rank import matrix_rank, separate
 from convengine.native import values
 
-__all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "sum_dtype"]
+__all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "kept", "sum_dtype"]
 
+T = TypeVar("T")
 INT32_MAX = 2**31 - 1
 
 
@@ -238,6 +240,20 @@ class Problem:
         if self.groups != 1:
             words.append(f"groups {self.groups}")
         return " ".join(words)
+
+
+def kept(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
+    """Keep what a function makes of a problem beside its fields: it is called again and again while one is priced."""
+    name = f"{function.__module__}.{function.__name__}"
+
+    @wraps(function)
+    def look(problem: Problem) -> T:
+        found: T | None = problem.__dict__.get(name)
+        if found is None:
+            found = problem.__dict__[name] = function(problem)
+        return found
+
+    return look
 
 
 FIELDS = tuple(field.name for field in fields(Problem))

@@ -44,10 +44,10 @@ SIZES = {
 }
 WIDTHS = {
     1: (1, 3, 9, 31, 63, 127, 255, 511, 1023, 4095),
-    2: (1, 3, 5, 7, 11, 15, 23, 31, 47, 63, 95, 127, 191, 255),
+    2: (1, 3, 5, 7, 11, 15, 23, 31, 47, 63, 127, 191, 255),
     3: (1, 2, 3, 5, 7, 11, 15),
 }
-DTYPES = {1: ("float32", "float64"), 2: ("float32", "float64", "uint8"), 3: ("float32",)}
+DTYPES = {1: ("float32", "float64"), 2: ("float32", "float64", "uint8"), 3: ("float32", "float64", "uint8")}
 
 
 @dataclass(frozen=True, slots=True)

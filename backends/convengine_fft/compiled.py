@@ -124,7 +124,7 @@ def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
 
 def takes_all(problem: Problem, facts: KernelFacts, offer: Offer) -> bool:
     """Whether the tile of an offer declines no samples: integers may be larger than it computes exactly."""
-    if not problem.is_integer:
+    if not problem.is_integer or largest_sample(problem) <= JUDGED:  # else it would not have been offered
         return True
     tile = tuple(map(int, offer.method.split()[-1].split("x")))
     return limit(problem, facts, Tiling.of(problem, tile)) >= largest_sample(problem)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from convengine.problem import Problem
+from convengine.problem import Problem, kept
 from convengine_fft.pricing import OverlapCosts
 from convengine_fft.roots import root_error
 
@@ -109,20 +109,20 @@ def costs_of(problem: Problem) -> OverlapCosts:
     return OverlapCosts(problem.ndim, compute_dtype(problem).itemsize, problem.channels, problem.groups)
 
 
-@lru_cache(maxsize=8)  # this and the next: asked again and again while one problem is priced
+@kept
 def widths(problem: Problem) -> tuple[int, ...]:
     """Widths of the dilated kernel."""
     return tuple(d * (k - 1) + 1 for d, k in zip(problem.dilation, problem.kernel_spatial, strict=True))
 
 
-@lru_cache(maxsize=8)
+@kept
 def dense(problem: Problem) -> tuple[int, ...]:
     """Output sizes if the stride were 1."""
     axes = zip(problem.spatial, problem.pads, widths(problem), strict=True)
     return tuple(max(n + before + after - width + 1, 0) for n, (before, after), width in axes)
 
 
-@lru_cache(maxsize=8)
+@kept
 def _lengths(problem: Problem) -> list[list[int]]:
     """Lengths of the tiles to compare, along each axis."""
     lengths = []

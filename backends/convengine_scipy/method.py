@@ -3,14 +3,13 @@
 import cmath
 import math
 from collections.abc import Container
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
 from convengine.boundary import Boundary
 from convengine.plugin import Filter
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, kept
 
 __all__ = ["Method", "all_finite", "fill_is_finite", "finishing", "is_complex", "one_boundary", "padded_rules"]
 
@@ -33,7 +32,7 @@ class Method(Protocol):
         """Bind the kernel; raise Declined where its values are not for this function."""
 
 
-@lru_cache(maxsize=8)  # every method asks
+@kept
 def padded_rules(problem: Problem) -> list[Boundary]:
     """The different boundaries of the axes that are padded at all, in axis order."""
     used = (rule for rule, pair in zip(problem.boundary, problem.pads, strict=True) if any(pair))

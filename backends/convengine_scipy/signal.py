@@ -10,7 +10,7 @@ import numpy as np
 
 from convengine.boundary import Boundary
 from convengine.plugin import Declined, finish
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, kept
 from convengine_scipy.method import all_finite, fill_is_finite, finishing, is_complex, one_boundary, padded_rules
 
 __all__ = ["Correlate", "Correlate2d"]
@@ -141,7 +141,7 @@ def _reaches(problem: Problem, mode: str) -> list[tuple[int, int]]:
     return [REACHES[mode](k) for k in problem.kernel_spatial]
 
 
-@lru_cache(maxsize=8)  # this and the next but one: asked for time, for memory, and by both functions
+@kept
 def _narrowest(problem: Problem) -> str:
     """The mode of correlate2d that gives the fewest samples, all wanted ones among them."""
     for mode in ("valid", "same"):
@@ -155,7 +155,7 @@ def _mode(problem: Problem) -> str:
     return "full" if any(map(any, problem.pads)) else "valid"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=8)  # asked for time and for memory
 def _given(problem: Problem, mode: str) -> int:
     """Samples of one plane that SciPy gives."""
     axes = zip(problem.spatial, problem.kernel_spatial, _reaches(problem, mode), strict=True)

@@ -23,7 +23,7 @@ import numpy as np
 
 from convengine.native import cpu, values
 from convengine.plugin import Offer
-from convengine.problem import Problem
+from convengine.problem import Problem, kept
 
 __all__ = ["VERSION", "Prices", "Series", "cache_file", "current", "forget", "key_of", "sizes_of", "use"]
 
@@ -78,7 +78,7 @@ def key_of(backend: str, problem: Problem, method: str, workers: int) -> Key | N
     return None if name is None else (backend, _family(method), problem.ndim, name, workers > 1)
 
 
-@lru_cache(maxsize=8)  # asked for by every offer
+@kept
 def sizes_of(problem: Problem) -> tuple[float, float]:
     """Where a problem lies on the grids: samples of all results and taps, as those along one axis of a cube."""
     outputs, taps = math.prod(problem.out_shape), math.prod(problem.kernel_shape)
@@ -103,11 +103,7 @@ class Prices:
     def seconds(self, backend: str, problem: Problem, offer: Offer, workers: int) -> float:
         """What an offer is expected to take."""
         key = key_of(backend, problem, offer.method, workers)
-        if key is None:
-            return offer.seconds
-        found = self.series.get(key)
-        if found is None and key[3] == "float64":  # not measured in 3-D: what is wrong with an offer is nearly the same
-            found = self.series.get((*key[:3], "float32", key[4]))
+        found = None if key is None else self.series.get(key)
         return offer.seconds if found is None else offer.seconds * found.at(*sizes_of(problem))
 
     def to_dict(self) -> dict[str, Any]:
