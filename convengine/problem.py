@@ -243,7 +243,31 @@ class Problem:
 
 
 def kept(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
-    """Keep what a function makes of a problem beside its fields: it is called again and again while one is priced."""
+    """Keep what a function makes of a problem beside its fields: for what is asked again and again while one is priced.
+
+    Parameters
+    ----------
+    function : callable
+        Of a problem alone; what it returns must not be changed, and is not None.
+
+    Returns
+    -------
+    callable
+        The function, computed once for each problem.
+
+    Examples
+    --------
+    >>> import convengine as ce
+    >>> from convengine.problem import kept
+    >>> @kept
+    ... def widest(problem):
+    ...     print("computed")
+    ...     return max(problem.kernel_spatial)
+    >>> problem = ce.explain([1.0, 2.0, 3.0], [1.0, 1.0]).problem
+    >>> widest(problem), widest(problem)
+    computed
+    (2, 2)
+    """
     name = f"{function.__module__}.{function.__name__}"
 
     @wraps(function)

@@ -65,20 +65,22 @@ def shape_of(tile: tuple[int, ...]) -> tuple[int, int]:
     return sides(*tile) if len(tile) == 1 else (tile[0], tile[1])
 
 
+def _has_tiles(problem: Problem) -> bool:
+    return not problem.is_layer and problem.ndim < 3 and problem.sum_dtype.kind != "c" and problem.taps > 0
+
+
 def tilings(problem: Problem, costs: Costs) -> Iterator[Tiling]:
     """Tiles that can serve, the cheapest first: from the dilated kernel's width to the first that covers all.
 
     The order is that for one image and two workers: a batch and more workers must give the bits of each image alone.
     """
-    if problem.is_layer or problem.ndim > 2 or problem.sum_dtype.kind == "c" or not problem.taps:
-        return iter(())
     return starmap(Tiling, costs.tiles(LENGTHS[problem.ndim], widths(problem), dense(problem)))
 
 
 def costs_of(problem: Problem, level: str) -> Costs:
     """What a price needs to know of a problem."""
     dtype = compute_dtype(problem)
-    return Costs(min(problem.ndim, 2), dtype.itemsize, RATES[level][dtype.str[1:]], math.prod(problem.spatial))
+    return Costs(problem.ndim, dtype.itemsize, RATES[level][dtype.str[1:]], math.prod(problem.spatial))
 
 
 def seconds(costs: Costs, tiling: Tiling, images: int, threads: int) -> float:
@@ -102,9 +104,9 @@ def limit(problem: Problem, facts: KernelFacts, tiling: Tiling) -> int:
 
 def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
     """Offer the fastest tile, if there is one."""
-    level = chosen_level(cpu.asked_level())
-    if problem.sum_dtype.kind == "c":
+    if not _has_tiles(problem):
         return []
+    level = chosen_level(cpu.asked_level())
     costs = costs_of(problem, level)
     least = min(largest_sample(problem), JUDGED) if problem.is_integer else 0
     able = (tiling for tiling in tilings(problem, costs) if not least or limit(problem, facts, tiling) >= least)

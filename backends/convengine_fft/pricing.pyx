@@ -38,11 +38,10 @@ cdef class Cheapest:
             raise StopIteration
         self.prices[best] = -1
         self.pick(best, tile)
-        return tuple([tuple([values[axis] for axis in range(self.ndim)]) for values in (
-            [tile[0].length, tile[1].length, tile[2].length],
-            [tile[0].outputs, tile[1].outputs, tile[2].outputs],
-            [tile[0].count, tile[1].count, tile[2].count],
-        )])
+        lengths = tile[0].length, tile[1].length, tile[2].length
+        outputs = tile[0].outputs, tile[1].outputs, tile[2].outputs
+        counts = tile[0].count, tile[1].count, tile[2].count
+        return lengths[:self.ndim], outputs[:self.ndim], counts[:self.ndim]
 
     cdef void pick(self, int number, cut_t* tile) noexcept nogil:
         """A tile by its number: the last axis runs fastest."""

@@ -104,6 +104,7 @@ class Tiling:
         return costs_of(problem).seconds(self.size, math.prod(self.counts), images, workers)
 
 
+@kept
 def costs_of(problem: Problem) -> OverlapCosts:
     """What the price of SciPy's transforms depends on."""
     return OverlapCosts(problem.ndim, compute_dtype(problem).itemsize, problem.channels, problem.groups)
