@@ -45,7 +45,7 @@ def matrix_rank(kernel: Array) -> int:
     (1, 3)
     """
     left = np.array(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64, order="C")
-    limit = min(*kernel.shape, max(2, WORK // kernel.size))
+    limit = min(*kernel.shape, max(2, WORK // max(kernel.size, 1)))
     rank, whole = values.crosses(left, NOISE * max(roundoff(kernel.dtype), roundoff(left.dtype)), limit)
     return rank if whole or limit == min(kernel.shape) else 0
 

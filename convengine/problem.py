@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache, wraps
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -242,6 +243,9 @@ class Problem:
         return " ".join(words)
 
 
+NUMBERS = count()
+
+
 def kept(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
     """Keep what a function makes of a problem beside its fields: for what is asked again and again while one is priced.
 
@@ -268,7 +272,7 @@ def kept(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
     computed
     (2, 2)
     """
-    name = f"{function.__module__}.{function.__name__}"
+    name = f"{function.__module__}.{function.__qualname__} {next(NUMBERS)}"  # others may be of the same name
 
     @wraps(function)
     def look(problem: Problem) -> T:
@@ -287,8 +291,8 @@ FIELDS = tuple(field.name for field in fields(Problem))
 class KernelFacts:
     """What the values of a kernel allow; hashable, computed once per kernel content.
 
-    The numbers are bounds; for integers they are exact. Those of floats are rounded up to powers of two, so that
-    kernels much alike, as in the steps of a training, share their choice.
+    The numbers are bounds; for integers they are exact. Those of floats, to within the rounding of sums in float64,
+    are rounded up to powers of two, so that kernels much alike, as in the steps of a training, share their choice.
 
     Attributes
     ----------
@@ -330,7 +334,8 @@ class KernelFacts:
     @classmethod
     def of(cls, kernel: np.ndarray[Any, Any], ndim: int) -> "KernelFacts":
         """Read the facts off a canonical kernel with `ndim` spatial axes."""
-        rows = kernel.reshape(1 if kernel.ndim == ndim else kernel.shape[0], -1)
+        lead = kernel.shape[: kernel.ndim > ndim]  # the output channels of a layer
+        rows = kernel.reshape(math.prod(lead), math.prod(kernel.shape[len(lead) :]))
         wide = np.ascontiguousarray(rows, np.complex128 if kernel.dtype.kind == "c" else np.float64)
         integer = is_integer(kernel.dtype)
         abs_sum: float | int

@@ -264,6 +264,23 @@ def test_one_filter_for_arrays_that_lie_in_memory_in_many_ways(level):
             future.result()
 
 
+@pytest.mark.parametrize("boundary", ["constant", "edge", "reflect", "symmetric", "wrap"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float32", "float64", "complex64", "int64"])
+def test_columns_that_push_each_other_out_of_the_caches(level, dtype, boundary):
+    """Adjacent in memory, a multiple of 512 bytes apart: fetched some columns at a time, in every direction."""
+    rng = np.random.default_rng(5)
+    columns = np.asfortranarray(rng.integers(0, 9, (512, 75)).astype(dtype))
+    kernel = rng.integers(-3, 4, (4, 7)).astype("int8" if dtype[0] in "ui" else dtype)
+    how = {"mode": "full", "boundary": boundary, "fill_value": 2, "backend": "cython"}
+    for x in (columns, columns[::-1], columns[:, ::-1], columns[::2, 3:70], columns[:1], columns[:, :5]):
+        for more in ({}, {"dilation": (3, 2)}, {"stride": (2, 1)}, {"stride": (1, 2)}):
+            wanted = ce.corr2d(x.copy(order="C"), kernel, **how, **more)
+            np.testing.assert_array_equal(ce.corr2d(x, kernel, **how, **more), wanted)
+    volume = np.asfortranarray(rng.integers(0, 9, (512, 3, 20)).astype(dtype)).transpose(1, 0, 2)
+    wanted = ce.corr3d(volume.copy(order="C"), kernel[None], **how)
+    np.testing.assert_array_equal(ce.corr3d(volume, kernel[None], **how), wanted)
+
+
 def test_a_filter_follows_the_workers_of_each_call(level, monkeypatch):
     rng = np.random.default_rng(13)
     x, kernel = rng.standard_normal((300, 300)).astype(np.float32), rng.standard_normal((5, 5)).astype(np.float32)

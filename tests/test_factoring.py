@@ -232,3 +232,8 @@ def test_factors_that_do_not_keep_a_promise_are_declined():
     promised = promise(question(kernel), KernelFacts.of(kernel, 2))
     with pytest.raises(Declined, match="was promised"):
         factor(question(kernel), kernel, replace(promised, error=promised.error / 4))
+
+
+@pytest.mark.parametrize("tap", [math.nan, math.inf])
+def test_what_is_not_finite_has_no_factors(tap):
+    assert separate(np.array([[tap, 1.0], [2.0, 3.0]]))[2] == math.inf

@@ -128,6 +128,7 @@ class TestFiles:
             json.dumps(made.to_dict()).replace("-2.0", "NaN", 1),
             json.dumps(made.to_dict()).replace("[4.0, 8.0]", "[8.0, 4.0]"),
             json.dumps(made.to_dict()).replace("[4.0, 8.0]", "[4.0]"),
+            json.dumps(made.to_dict()).replace('"widths": [0.0, 4.0]', '"widths": []').replace("[-2.0, -2.0]", "[]"),
             "\0\0\0",
             "[" * 200_000,
             json.dumps(made.to_dict()).replace("-2.0", "5000", 1),

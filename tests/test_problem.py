@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import convengine as ce
-from convengine.problem import KernelFacts
+from convengine.problem import KernelFacts, kept
 
 
 @pytest.mark.parametrize("exponent", [-1050, -3, 0, 4, 900])
@@ -67,7 +67,8 @@ KERNELS = [
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_facts_are_as_defined(kernel, dtype):
     kernel = (np.abs(kernel) if dtype[0] == "u" else kernel).astype(dtype)
-    for ndim, given in ((kernel.ndim, kernel), (kernel.ndim, np.stack([kernel, 2 * kernel])[:, None])):
+    layers = np.stack([kernel, 2 * kernel])[:, None], np.stack([[kernel, kernel[::-1]], [kernel, kernel]])
+    for ndim, given in ((kernel.ndim, kernel), *((kernel.ndim, layer) for layer in layers)):
         facts, wanted = KernelFacts.of(given, ndim), looked_at(given, ndim)
         assert {name: getattr(facts, name) for name in ("symmetry", "box", "nonnegative")} == {
             name: wanted[name] for name in ("symmetry", "box", "nonnegative")
@@ -97,3 +98,28 @@ def test_a_hash_does_not_leave_its_process():
     assert problem == pickle.loads(pickle.dumps(problem))
     assert {problem: 1}[replace(problem)] == 1
     assert replace(problem, groups=2) != problem and replace(problem, x_shape=(10,)).spatial == (10,)
+
+
+def test_what_float64_does_not_hold_is_no_bound_of_0():
+    facts = KernelFacts.of(np.array([1.5e308 + 1.5e308j, 1]), 1)
+    assert (facts.abs_sum, facts.norm, facts.finite) == (math.inf, math.inf, True)
+
+
+def test_kernels_of_nothing():
+    assert KernelFacts.of(np.ones((0, 3)), 2).rank == 0
+    assert KernelFacts.of(np.ones((0, 0, 3, 3)), 2).abs_sum == 0
+    assert ce.corr2d(np.ones((0, 5, 5)), np.ones((0, 0, 3, 3))).shape == (0, 3, 3)
+
+
+def test_kept_functions_of_one_name_are_two():
+    problem = ce.explain(np.ones(9), np.ones(3)).problem
+
+    def make(number):
+        @kept
+        def inner(problem):
+            return number
+
+        return inner
+
+    one, two = make(1), make(2)
+    assert [one(problem), two(problem), one(problem)] == [1, 2, 1]

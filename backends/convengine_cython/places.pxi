@@ -2,6 +2,11 @@
 #
 # What becomes of the rows, `item_outputs`, is the including module's: items.pxi or dot_items.pxi.
 
+cdef enum:
+    BLOCK_COLUMNS = 16  # adjacent in memory, whose rows are fetched together
+    ALIASED = 512       # bytes: columns so far apart, or a multiple, push each other out of the caches
+
+
 cdef inline Py_ssize_t source(const Work* w, int axis, Py_ssize_t position) noexcept nogil:
     """Sample index at a padded position of an axis, -1 for the fill value."""
     position -= w.before[axis]
@@ -86,6 +91,41 @@ cdef inline void fetch_plain(const Work* w, const T* row, Py_ssize_t first, Py_s
         i += 1
 
 
+cdef void fetch_columns(const Work* w, const char* plane, Py_ssize_t y, Py_ssize_t used, Py_ssize_t first,
+                        Py_ssize_t count, T fill, const T** table, T* scratch) noexcept nogil:
+    """Fetch the rows of a plane whose columns are adjacent in memory, as in Fortran order, a few columns at a time.
+
+    One row after the other would read every cache line as often as it holds rows: from the second-level cache, at a
+    stride that prefetching knows, unless columns a power of two apart share few places in it.
+    """
+    cdef Py_ssize_t at = 0, q, ys, i
+    cdef const char* row
+    cdef bint inside, own = w.x_code == CODE
+    cdef T* to
+    while at < count:
+        to = scratch + at
+        inside = count - at >= BLOCK_COLUMNS and first + at >= w.before[2] \
+            and first + at + BLOCK_COLUMNS <= w.before[2] + w.sizes[2]
+        for q in range(used):
+            if not w.needed[q]:
+                continue
+            ys = source(w, 1, y * w.stride[1] + q)
+            if ys >= 0:
+                row = plane + ys * w.x_axis[1]
+                if not inside:
+                    fetch_row(w, row, first + at, 1, min(count - at, BLOCK_COLUMNS), fill, to)
+                else:
+                    row += (first + at - w.before[2]) * w.x_element
+                    if own:
+                        for i in range(BLOCK_COLUMNS):
+                            to[i] = (<const T*> (row + i * w.x_element))[0]
+                    else:
+                        fetch(w.x_code, row, w.x_element, to, BLOCK_COLUMNS)
+                table[q] = to - at
+                to += w.row
+        at += BLOCK_COLUMNS
+
+
 cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py_ssize_t height, Py_ssize_t first,
                     Py_ssize_t count, bint direct, const T** rows, T* filled, T* scratch) noexcept nogil:
     """Fill the table of row pointers for `height` output rows from y and `count` output elements from `first`."""
@@ -96,6 +136,8 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
     cdef const char* plane
     cdef const T** table = rows
     cdef bint plain = w.x_code == CODE and w.x_element == <Py_ssize_t> sizeof(T) and stride == 1 and w.inner == 1
+    cdef Py_ssize_t down = max(w.x_axis[1], -w.x_axis[1]), along = max(w.x_element, -w.x_element)
+    cdef bint columns = stride == 1 and w.inner == 1 and 0 < down < along and along % ALIASED == 0
     reach = (w.widths[2] - 1) * w.dilation[2] * w.inner
     total = (w.before[2] + w.sizes[2] + w.after) * w.inner
     end = max(count, CE_LANES) + reach // stride + 1
@@ -105,6 +147,8 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
             for kz in range(w.widths[0]):
                 zs = source(w, 0, z * w.stride[0] + kz * w.dilation[0])
                 plane = x + c * w.x_channel + part * w.x_part + zs * w.x_axis[0]
+                if columns and zs >= 0:
+                    fetch_columns(w, plane, y, used, first, n, w.fill[part], table, scratch)
                 for q in range(used):
                     if not w.needed[q]:
                         continue
@@ -118,6 +162,10 @@ cdef void item_rows(const Work* w, const char* x, Py_ssize_t z, Py_ssize_t y, Py
                         for i in range(n, end):
                             scratch[i] = 0
                         table[q] = scratch
+                        scratch += w.row
+                    elif columns:
+                        for i in range(n, end):
+                            scratch[i] = 0
                         scratch += w.row
                     else:
                         for f in range(phases):

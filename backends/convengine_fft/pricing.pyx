@@ -59,12 +59,16 @@ cdef class Cheapest:
         """
         cdef Py_ssize_t length, width, n, outputs, count, least
         cdef int axis, found, i
+        if not len(lengths) == len(widths) == len(dense) <= AXES:
+            raise ValueError(f"lengths, widths and outputs must be of as many axes; got {lengths}, {widths}, {dense}")
         self.ndim, self.total = len(widths), 1
         for axis in range(self.ndim):
             width, n, found, least = widths[axis], dense[axis], 0, 0
             for length in lengths[axis]:
-                if length < width or found == LENGTHS:
+                if length < width:
                     continue
+                if found == LENGTHS:
+                    raise ValueError(f"an axis may have {LENGTHS} lengths of tiles; got {lengths[axis]}")
                 outputs = min(length - width + 1, max(n, 1))
                 count = (n + outputs - 1) // outputs
                 self.cuts[axis][found] = cut_t(length, outputs, count)

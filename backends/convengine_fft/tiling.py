@@ -124,7 +124,7 @@ def dense(problem: Problem) -> tuple[int, ...]:
 
 
 @kept
-def _lengths(problem: Problem) -> list[list[int]]:
+def _lengths(problem: Problem) -> tuple[tuple[int, ...], ...]:
     """Lengths of the tiles to compare, along each axis."""
     lengths = []
     for axis, (width, n) in enumerate(zip(widths(problem), dense(problem), strict=True)):
@@ -132,8 +132,8 @@ def _lengths(problem: Problem) -> list[list[int]]:
         least = 1 if axis < problem.ndim - 1 else 2
         smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, n - 1 + width))
         doublings = min((whole // smallest).bit_length(), SIZES[problem.ndim]) or 1  # an empty problem has a price too
-        lengths.append([smallest << i for i in range(doublings)])
-    return lengths
+        lengths.append(tuple(smallest << i for i in range(doublings)))
+    return tuple(lengths)
 
 
 def candidates(problem: Problem, most: float = math.inf) -> Iterator[Tiling]:

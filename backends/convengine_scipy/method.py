@@ -33,10 +33,10 @@ class Method(Protocol):
 
 
 @kept
-def padded_rules(problem: Problem) -> list[Boundary]:
+def padded_rules(problem: Problem) -> tuple[Boundary, ...]:
     """The different boundaries of the axes that are padded at all, in axis order."""
     used = (rule for rule, pair in zip(problem.boundary, problem.pads, strict=True) if any(pair))
-    return list(dict.fromkeys(used))
+    return tuple(dict.fromkeys(used))
 
 
 def one_boundary(problem: Problem, known: Container[Boundary]) -> str:

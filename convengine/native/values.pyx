@@ -12,10 +12,12 @@ ctypedef fused number:
 
 
 cdef inline double size_of(number value) noexcept nogil:
+    cdef double square
     if number is double:
         return fabs(value)
     else:
-        return cabs(value)
+        square = value.real * value.real + value.imag * value.imag
+        return sqrt(square) if 1e-280 < square < 1e280 else cabs(value)  # which is slow, and never overflows
 
 
 cdef inline bint is_finite(number value) noexcept nogil:
@@ -26,7 +28,7 @@ cdef inline bint is_finite(number value) noexcept nogil:
 
 
 def look(const number[:, ::1] rows, tuple shape):
-    """What rows of finite values hold, each row an array of some shape.
+    """What rows of values hold, each row some arrays of one shape.
 
     Returns
     -------
@@ -61,12 +63,16 @@ def look(const number[:, ::1] rows, tuple shape):
                 squares += (size / scale) * (size / scale)
             most = max(most, total)
             norm = max(norm, scale * sqrt(squares))
-    after = rows.shape[1]
+    after = 1
+    for axis in range(len(shape)):
+        after *= shape[axis]
+    if after and rows.shape[1] % after:
+        raise ValueError(f"rows of {rows.shape[1]} values hold no arrays of shape {shape}")
     for axis in range(len(shape)):
         n = shape[axis]
         after //= max(n, 1)
         symmetry.append(flip(rows, n, after) if count else "even")
-    if not finite:
+    if not (finite and largest < INFINITY):
         return INFINITY, INFINITY, 0.0, box, nonnegative, tuple(symmetry)
     return most, norm, least if count else 0.0, box, nonnegative, tuple(symmetry)
 
@@ -122,7 +128,7 @@ def crosses(number[:, ::1] left, double share, Py_ssize_t limit):
 
 
 def unit(const double[:, ::1] matrix, int bits):
-    """The largest power of two, as its exponent, of which all finite values are whole multiples below 2**bits; or None.
+    """The largest power of two, as its exponent, of which all values are whole multiples below 2**bits; or None.
 
     0 for zeros.
     """
@@ -134,6 +140,8 @@ def unit(const double[:, ::1] matrix, int bits):
         for column in range(matrix.shape[1]):
             if matrix[row, column] == 0:
                 continue
+            if not isfinite(matrix[row, column]):
+                return None
             digits = <long long>ldexp(fabs(frexp(matrix[row, column], &exponent)), 53)
             highest = max(highest, exponent) if found else exponent
             exponent -= 53
@@ -189,9 +197,13 @@ def outer_fit(const double[:, ::1] matrix, double[::1] column, double[::1] row):
 def between(tuple xs, tuple ys, tuple table, double x, double y):
     """Interpolate a table: a row for each of xs, a column for each of ys, both ascending; beyond it as at its edge."""
     cdef Py_ssize_t row, column, next_row, next_column
+    if not xs or not ys or len(table) != len(xs):
+        raise ValueError(f"a table of {len(table)} rows does not fit {len(xs)} by {len(ys)} points")
     cdef double down = place(xs, x, &row), along = place(ys, y, &column)
     next_row, next_column = min(row + 1, len(xs) - 1), min(column + 1, len(ys) - 1)
     cdef tuple upper = table[row], lower = table[next_row]
+    if len(upper) != len(ys) or len(lower) != len(ys):
+        raise ValueError(f"rows of {len(upper)} and {len(lower)} values do not fit {len(ys)} points")
     return (1 - down) * ((1 - along) * <double>upper[column] + along * <double>upper[next_column]) \
         + down * ((1 - along) * <double>lower[column] + along * <double>lower[next_column])
 

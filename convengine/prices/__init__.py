@@ -149,7 +149,7 @@ def _key(entry: dict[str, Any]) -> Key:
 def _series(entry: dict[str, Any]) -> Series:
     sizes, widths = (np.asarray(entry[name], np.float64) for name in ("sizes", "widths"))
     logs = np.asarray(entry["logs"], np.float64)
-    if not (sizes.ndim == widths.ndim == 1 and sizes.size and logs.shape == (sizes.size, widths.size)):
+    if not (sizes.ndim == widths.ndim == 1 and sizes.size and widths.size and logs.shape == (sizes.size, widths.size)):
         raise ValueError(f"a table of shape {logs.shape} does not fit {sizes.size} sizes and {widths.size} widths")
     ascending = (np.diff(sizes) > 0).all() and (np.diff(widths) > 0).all()
     if not (ascending and all((np.abs(values) <= MOST).all() for values in (sizes, widths, logs))):
