@@ -60,6 +60,8 @@ KERNELS = [
     np.ones((1, 1, 1)),
     np.array([0.5, -0.0, -0.5]),
     np.array([3.0, 1e-20]),
+    np.array([1, 2, 3, 1]),
+    np.array([1, 2, 0, 2, -1]),
 ]
 
 
