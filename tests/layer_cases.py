@@ -1,4 +1,4 @@
-"""Random layers with their inputs, and what the oracle says that they owe: for test_nn.py and test_nn_torch.py."""
+"""Random layers with their inputs, and what the oracle says that they owe; what the tests of layers share."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,3 +119,15 @@ def ours(layer: Any, x: Any, dy: Any) -> dict[str, Any]:
     layer.zero_grad()
     y = layer(x)
     return {"y": y, "dx": layer.backward(dy), "weight_grad": layer.weight_grad, "bias_grad": layer.bias_grad}
+
+
+def book():
+    """A picture of the book, and its edges."""
+    x = np.ones((6, 8))
+    x[:, 2:6] = 0
+    return x, x[:, :-1] - x[:, 1:]
+
+
+def integers(rng, shape):
+    """Small whole numbers as floats: sums of their products are exact."""
+    return rng.integers(-8, 9, shape).astype(np.float64)
