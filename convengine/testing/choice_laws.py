@@ -13,7 +13,7 @@ import convengine as ce
 from convengine.planning import Explanation, Row
 from convengine.testing import subjects
 from convengine.testing.arguments import Array
-from convengine.testing.bounds import check
+from convengine.testing.bounds import check, gamma, unit_roundoff
 from convengine.testing.cases import Case
 from convengine.testing.examination import Examination, problem
 from convengine.testing.oracle import Reference
@@ -146,7 +146,7 @@ class ChoiceLaws(Examination):
             how = {"region": region, "backend": self.name, **case.keywords}
             try:
                 answer = fetch(getattr(ce, case.name)(x, case.kernel, **how))
-            except ce.NoBackend as error:  # the part's border or shape is not for it
+            except ce.NoBackend as error:  # the part's border or shape is not for it, and the skip names which
                 pytest.skip(kind(refusal(error)))
             index: list[Any] = [slice(None)] * reference.final.ndim
             for axis, along in zip(axes, region, strict=True):
@@ -175,11 +175,16 @@ class ChoiceLaws(Examination):
         gone = case._replace(x=missing.astype(np.float64), kernel=np.ones(case.kernel.shape))
         said = {word: value for word, value in case.keywords.items() if word not in ("conjugate", "dtype")}
         near = expected(gone._replace(keywords=said)).value > 0.5  # a result that meets a missing sample
-        limit = bound(None, reference) if reference.value.dtype != object else np.zeros(near.shape)
+        with ce.options(strict=True):  # as masks are computed
+            _, chosen = self.explained(case)
+        limit = bound(chosen.offer, reference)
+        limit = limit.astype(np.complex128 if limit.dtype.kind == "c" else np.float64)
+        difference = np.where(near, 0, given[0] - reference.value.astype(given[0].dtype))
+        rounded = np.finfo(given[0].dtype).eps * np.abs(given[0])  # of the oracle's values to that dtype
         self.require_near(
             f"{case.id} far from what is missing, and the oracle,",
-            np.where(near, 0, given[0] - reference.final),
-            4 * limit.astype(np.complex128 if limit.dtype.kind == "c" else np.float64),
+            difference,
+            limit + rounded * (1 + 1j if limit.dtype.kind == "c" else 1),
         )
 
     def test_missing_samples_are_means(self, small: str) -> None:
@@ -191,8 +196,15 @@ class ChoiceLaws(Examination):
         case = case._replace(x=x, kernel=kernel, keywords=case.keywords | {"mode": "valid", "padding": None})
         result, whole = self.masked(case, missing), expected(case)
         error = np.where(np.isnan(result), 0, result - whole.final.astype(result.dtype))
-        few = 40 * whole.taps * float(np.finfo(np.float32 if result.dtype.itemsize in (4, 8) else np.float64).eps)
-        limit = few * np.abs(whole.final.astype(result.dtype)).max() * np.ones(error.shape)
+        # All terms have one sign, so that errors are relative: of the sum, by its method; of two sums of weights, a
+        # quotient and a product in float64; and of two roundings to the result's dtype.
+        with ce.options(strict=True):  # as masks are computed
+            _, chosen = self.explained(case)
+        assert chosen.offer is not None
+        few = (
+            chosen.offer.error + gamma(2 * whole.taps + 2, unit_roundoff("float64")) + float(np.finfo(result.dtype).eps)
+        )
+        limit = few * (1 + few) * np.abs(whole.final.astype(result.dtype)).max() * np.ones(error.shape)
         self.require_near(f"{case.id} of a constant with gaps, and without,", error, limit)
         self.require(np.isnan(result).mean() < 0.2, f"leave out but what has no sample at all; got {result}")
 
