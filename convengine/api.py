@@ -35,6 +35,7 @@ __all__ = [
     "corr3d",
     "find",
     "memory_of",
+    "new_call",
     "run_gradient",
     "warn_channels",
 ]
@@ -118,7 +119,7 @@ def memory_of(x: Any) -> str:
     return f"cuda:{x.device.id}" if hasattr(x, "__cuda_array_interface__") else "host"
 
 
-def _prepare(name: str, first: Any, second: Any, keywords: dict[str, Any], out: Any, options: Options) -> Call:
+def new_call(name: str, first: Any, second: Any, keywords: dict[str, Any], out: Any, options: Options) -> Call:
     """Read the arguments and prepare the filter: the cold path."""
     ndim, flip, op = KINDS[name]
     explicit = keywords["dtype"] is not None or out is not None
@@ -203,7 +204,7 @@ def find(name: str, first: Any, second: Any, keywords: dict[str, Any], out: Any,
     kept: Call | None = _calls.get(key) if key is not None else None
     if kept is not None:
         return kept, None
-    return _prepare(name, first, second, keywords, out, options), key
+    return new_call(name, first, second, keywords, out, options), key
 
 
 def _correlate(name: str, x: Any, kernel: Any, out: Any, backend: Any, workers: Any, keywords: dict[str, Any]) -> Any:

@@ -61,7 +61,7 @@ class Call:
         )
         limits, most = _integer_limits(problem, reading, explicit)
         held = prepared.kernel if prepared else np.empty(0, reading.kernel.dtype)
-        return cls(replace(reading, kernel=held), prepared, identity, limits, most, flipped, conjugated)
+        return cls(reading._replace(kernel=held), prepared, identity, limits, most, flipped, conjugated)
 
     @property
     def nbytes(self) -> int:

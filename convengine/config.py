@@ -4,7 +4,7 @@ What to compute stands in keywords alone.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from typing import Any
 
 from convengine.errors import InvalidProblem
 
-__all__ = ["SOURCES", "Options", "current", "options", "set_options", "standing"]
+__all__ = ["SOURCES", "Options", "current", "options", "raw_environment", "raw_name", "set_options", "standing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +115,16 @@ _process = DEFAULT
 _context: ContextVar[Options] = ContextVar("convengine_options", default=DEFAULT)
 _environment_names = tuple(ENVIRONMENT)
 # os.environ encodes every key at every look-up, which would cost more than a small call; the mapping under it does not.
-_raw_environment = getattr(os.environ, "_data", os.environ)
-_raw_names = (
-    tuple(map(getattr(os.environ, "encodekey", str), ENVIRONMENT))
-    if _raw_environment is not os.environ
-    else _environment_names
-)
-
-
-_decoded = getattr(os.environ, "decodevalue", str) if _raw_environment is not os.environ else str
+raw_environment = getattr(os.environ, "_data", os.environ)
+raw_name: Callable[[str], Any] = getattr(os.environ, "encodekey", str) if raw_environment is not os.environ else str
+_raw_names = tuple(map(raw_name, ENVIRONMENT))
+_decoded = getattr(os.environ, "decodevalue", str) if raw_environment is not os.environ else str
 
 # Where `standing` looks, for compiled code that looks there itself.
 SOURCES: dict[str, Any] = {
     "context": _context,
     "settings": globals(),
-    "environment": _raw_environment,
+    "environment": raw_environment,
     "names": _raw_names,
 }
 
@@ -164,7 +159,7 @@ def _one(options: Options) -> Options:
 
 def standing() -> tuple[Any, ...]:
     """Return what the options in force are drawn from: the context's, the process's, the environment's values."""
-    return _context.get(), _process, *map(_raw_environment.get, _raw_names)
+    return _context.get(), _process, *map(raw_environment.get, _raw_names)
 
 
 def current(*, backend: Any = None, workers: Any = None, drawn: tuple[Any, ...] | None = None) -> Options:

@@ -17,7 +17,7 @@ __all__ = ["matrix_rank", "roundoff", "separate"]
 Array: TypeAlias = np.ndarray[Any, Any]
 
 NOISE = 16  # roundings of a tap's size that a residual may hold: 4 of the kernel's, each up to 4 times in a cross
-WORK = 1 << 14  # products spent on counting a rank beyond 2: some 0.2 ms
+WORK = 1 << 12  # products spent on counting a rank beyond 2: some microseconds
 LARGEST = 2**31 - 1  # of the whole numbers that are divided exactly, so that their products fit int64
 
 
@@ -44,9 +44,9 @@ def matrix_rank(kernel: Array) -> int:
     >>> matrix_rank(np.outer(g, g).astype(np.float32)), matrix_rank(np.eye(3))
     (1, 3)
     """
-    left = np.array(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64, order="C")
+    wide = np.ascontiguousarray(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64)
     limit = min(*kernel.shape, max(2, WORK // max(kernel.size, 1)))
-    rank, whole = values.crosses(left, NOISE * max(roundoff(kernel.dtype), roundoff(left.dtype)), limit)
+    rank, whole = values.crosses(wide, NOISE * max(roundoff(kernel.dtype), roundoff(wide.dtype)), limit)
     return rank if whole or limit == min(kernel.shape) else 0
 
 

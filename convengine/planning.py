@@ -11,7 +11,7 @@ import numpy as np
 
 from convengine import config, recall, registry, select
 from convengine._version import __version__
-from convengine.api import DEFAULTS, GRADIENTS, OPERATIONS, check_out_type, find, memory_of, warn_channels
+from convengine.api import DEFAULTS, GRADIENTS, OPERATIONS, check_out_type, find, memory_of, new_call, warn_channels
 from convengine.errors import InvalidProblem
 from convengine.native import cpu
 from convengine.plugin import BackendInfo, Offer
@@ -64,7 +64,7 @@ class PlannedFilter:
         keywords = {word: value if isinstance(value, ATOMS) else deepcopy(value) for word, value in keywords.items()}
         like = x_like if isinstance(x_like, Like) else _like(x_like)
         self._arguments = name, like, kernel, options, keywords
-        self._call, _ = find(name, like, kernel, _keywords(keywords), None, options)
+        self._call = new_call(name, like, kernel, _keywords(keywords), None, options)
         if self._call.prepared is not None:
             self._call.prepared.decision.require()  # NoBackend now, not at the first frame
 

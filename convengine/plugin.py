@@ -19,7 +19,7 @@ import numpy as np
 
 from convengine.errors import InvalidProblem
 from convengine.native import cpu
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, kept_by_form
 
 __all__ = [
     "API",
@@ -391,11 +391,18 @@ def direct_error(problem: Problem) -> float:
     >>> direct_error(ce.explain([1, 2, 4], [1, -1]).problem)
     0.0
     """
+    return _error_of_form(problem) if problem.op == "forward" else _error(problem)
+
+
+def _error(problem: Problem) -> float:
     if problem.is_integer:
         return 0.0
     terms = problem.terms * (2 if problem.sum_dtype.kind == "c" else 1)
     u = float(np.finfo(problem.sum_dtype).eps) / 2
     return terms * u / (1 - terms * u)
+
+
+_error_of_form = kept_by_form(_error)  # the terms of a forward problem are its taps and a bias
 
 
 def require_magnitude(x: Any, fill_value: Any, limit: int) -> None:

@@ -10,7 +10,7 @@ three arrays is computed from the other two, and shapes and dtypes stay with the
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -20,7 +20,7 @@ from convengine.boundary import Boundary, most_copies
 from convengine.low_rank import matrix_rank, separate
 from convengine.native import values
 
-__all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "kept", "sum_dtype"]
+__all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "kept", "kept_by_form", "sum_dtype"]
 
 T = TypeVar("T")
 INT32_MAX = 2**31 - 1
@@ -59,6 +59,7 @@ def sum_dtype(x: np.dtype[Any], kernel: np.dtype[Any], out: np.dtype[Any]) -> np
 
 if TYPE_CHECKING:
     lazy = property
+    shared = property
 else:
 
     class lazy:
@@ -71,6 +72,15 @@ else:
             if owner is None:
                 return self
             value = owner.__dict__[self.name] = self.function(owner)
+            return value
+
+    class shared(lazy):
+        """A property of all problems of one form: it depends neither on the sizes of x nor on those of the result."""
+
+        def __get__(self, owner, kind=None):
+            value = super().__get__(owner, kind)
+            if owner is not None and (form := owner.__dict__.get("form")) is not None:
+                form[self.name] = value
             return value
 
 
@@ -122,12 +132,12 @@ class Problem:
     groups: int
     memory: str
 
-    @lazy
+    @shared
     def ndim(self) -> int:
         """Number of spatial axes."""
         return len(self.stride)
 
-    @lazy
+    @shared
     def is_layer(self) -> bool:
         """Whether the kernel has channel axes."""
         return len(self.kernel_shape) == len(self.stride) + 2
@@ -137,7 +147,7 @@ class Problem:
         """Sizes of x along the spatial axes."""
         return self.x_shape[len(self.x_shape) - self.ndim :]
 
-    @lazy
+    @shared
     def kernel_spatial(self) -> tuple[int, ...]:
         """Kernel widths, not dilated."""
         return self.kernel_shape[len(self.kernel_shape) - self.ndim :]
@@ -152,22 +162,22 @@ class Problem:
         """Sizes of the batch axes (for a filter: every axis that is not spatial)."""
         return self.x_shape[: len(self.x_shape) - self.ndim - self.is_layer]
 
-    @lazy
+    @shared
     def channels(self) -> tuple[int, int]:
         """(C_in, C_out); (1, 1) for a filter."""
         return (self.kernel_shape[1] * self.groups, self.kernel_shape[0]) if self.is_layer else (1, 1)
 
-    @lazy
+    @shared
     def taps(self) -> int:
         """Products in one output sample."""
         return math.prod(self.kernel_shape[1:] if self.is_layer else self.kernel_shape)
 
-    @lazy
+    @shared
     def is_integer(self) -> bool:
         """Whether the sum is an exact integer."""
         return is_integer(self.x_dtype, self.kernel_dtype, self.out_dtype)
 
-    @lazy
+    @shared
     def sum_dtype(self) -> np.dtype[Any]:
         """Dtype in which the sum forms. Integer sums with a bias, and integer gradients, form in int64."""
         if self.is_integer:
@@ -181,7 +191,7 @@ class Problem:
         """Shape of what is computed."""
         return {"forward": self.out_shape, "grad_input": self.x_shape, "grad_kernel": self.kernel_shape}[self.op]
 
-    @lazy
+    @shared
     def result_dtype(self) -> np.dtype[Any]:
         """Dtype of what is computed."""
         return {"forward": self.out_dtype, "grad_input": self.x_dtype, "grad_kernel": self.kernel_dtype}[self.op]
@@ -191,7 +201,7 @@ class Problem:
         """Shape of the array that a filter is called with: x, or out's gradient where x's is computed."""
         return self.out_shape if self.op == "grad_input" else self.x_shape
 
-    @lazy
+    @shared
     def samples_dtype(self) -> np.dtype[Any]:
         """Dtype of the array that a filter is called with."""
         return self.out_dtype if self.op == "grad_input" else self.x_dtype
@@ -217,12 +227,26 @@ class Problem:
         """Products of the direct sum over all outputs; the gradients have the same."""
         return math.prod(self.out_shape) * self.taps
 
+    @shared
+    def _form_hash(self) -> int:
+        return hash(tuple(getattr(self, name) for name in FORM))
+
     @lazy
     def _hash(self) -> int:
-        return hash(tuple(getattr(self, name) for name in FIELDS))
+        return hash((self._form_hash, self.x_shape, self.out_shape))
 
     def __hash__(self) -> int:
         return self._hash
+
+    @classmethod
+    def sized(cls, form: dict[str, Any], x_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> "Problem":
+        """Make a problem of a form: of a dict of all its fields but these.
+
+        What is `shared`, or kept `by_form`, once it is computed for one of them, is there for the next.
+        """
+        made = cls.__new__(cls)
+        made.__dict__.update(form, form=form, x_shape=x_shape, out_shape=out_shape)
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Problem, tuple(getattr(self, name) for name in FIELDS)  # a hash holds in its own process alone
@@ -246,13 +270,15 @@ class Problem:
 NUMBERS = count()
 
 
-def kept(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
+def kept(function: Callable[[Problem], T], *, by_form: bool = False) -> Callable[[Problem], T]:
     """Keep what a function makes of a problem beside its fields: for what is asked again and again while one is priced.
 
     Parameters
     ----------
     function : callable
         Of a problem alone; what it returns must not be changed, and is not None.
+    by_form : bool, optional
+        Whether it holds for all problems that differ in the sizes of x and of the result alone.
 
     Returns
     -------
@@ -279,12 +305,16 @@ def kept(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
         found: T | None = problem.__dict__.get(name)
         if found is None:
             found = problem.__dict__[name] = function(problem)
+            if by_form and (form := problem.__dict__.get("form")) is not None:
+                form[name] = found
         return found
 
     return look
 
 
 FIELDS = tuple(field.name for field in fields(Problem))
+FORM = tuple(name for name in FIELDS if name not in ("x_shape", "out_shape"))
+kept_by_form = partial(kept, by_form=True)
 
 
 @dataclass(frozen=True)

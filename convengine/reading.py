@@ -2,9 +2,9 @@
 
 import math
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.ma import MaskedArray
@@ -29,8 +29,7 @@ ELSEWHERE = (
 )  # libraries whose arrays must not turn into NumPy's unasked
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What the arguments mean: the problem, the canonical kernel and bias, and how x and out lie to it."""
 
     problem: Problem
@@ -336,145 +335,195 @@ def read(
 ) -> Reading:
     """Read the public arguments; x is an array already (`read_array`)."""
     asked, kernel = read_output_dtype(dtype, out, x.dtype, kernel_value)
-    if not isinstance(overflow, str) or overflow not in ("saturate", "wrap", "raise"):
-        raise InvalidProblem(f"overflow must be 'saturate', 'wrap' or 'raise'; got {overflow!r}")
-    if kernel.ndim not in (ndim, ndim + 2):
-        raise InvalidProblem(
-            f"a {ndim}-D correlation takes a filter of {ndim} axes or a layer of {ndim + 2}; "
-            f"got a kernel of shape {kernel.shape}"
-        )
-    layer = kernel.ndim == ndim + 2
-    groups = _integer(groups, "groups", 1)
     if not isinstance(conjugate, bool | np.bool_):
         raise InvalidProblem(f"conjugate must be True or False; got {conjugate!r}")
-    kernel_axes = tuple(range(kernel.ndim))
+    layer = kernel.ndim == ndim + 2
+    if layer and x.ndim not in (ndim + 1, ndim + 2):
+        raise InvalidProblem(
+            f"a layer kernel of shape {kernel.shape} needs x of {ndim + 1} axes, or {ndim + 2} with a batch; "
+            f"got shape {x.shape}"
+        )
+    arrays = x.ndim, x.dtype, kernel.shape, kernel.dtype, asked, bias is not None, memory
+    words = overflow, mode, boundary, fill_value, padding, center, stride, dilation, groups, axes, channel_axis
+    read_words = _kept_form if {*map(type, words)} <= PLAIN else _Form.of
+    form = read_words(ndim, *arrays, *words)
+    fields = form.fields
     if layer:
-        x_axes, kernel_axes = _layer_axes(x, kernel, ndim, axes, channel_axis, groups)
-        out_axes, kernel = x_axes, kernel.transpose(kernel_axes)
-    else:
-        if groups != 1:
-            raise InvalidProblem(
-                f"groups={groups} needs a layer, a kernel of {ndim + 2} axes; got a filter of shape {kernel.shape}"
-            )
-        channel = None if channel_axis is None else read_axis(channel_axis, x.ndim, "channel_axis")
-        spatial = read_axes(axes, x.ndim, ndim, channel)
-        x_axes = out_axes = (*(axis for axis in range(x.ndim) if axis not in spatial), *spatial)
-    if 0 in kernel.shape[kernel.ndim - ndim :] or (kernel.size == 0 and not (layer and kernel.shape[1] == 0)):
-        raise InvalidProblem(f"the kernel must have at least one tap; got shape {kernel.shape}")
-    x_shape = tuple(x.shape[axis] for axis in x_axes)
-    sizes, taps = x_shape[len(x_shape) - ndim :], kernel.shape[kernel.ndim - ndim :]
-    steps, dilations = per_axis(stride, ndim, "stride", 1), per_axis(dilation, ndim, "dilation", 1)
-    dilations = tuple(d if k > 1 else 1 for d, k in zip(dilations, taps, strict=True))  # one tap has none between
-    widths = tuple(d * (k - 1) + 1 for d, k in zip(dilations, taps, strict=True))
-    rules = read_boundary(boundary, ndim)
-    pads = read_pads(mode, padding, center, widths, ndim)
+        _require_channels(x.shape, form)
+        kernel = kernel.transpose(form.kernel_axes)
+    x_shape = tuple([x.shape[axis] for axis in form.x_axes])
     colours = not layer and axes is None and channel_axis is None and x.ndim == ndim + 1 and x.shape[-1] in (3, 4)
-    hint = f"; if the last axis of x, of {x.shape[-1]}, holds colours, say channel_axis=-1" if colours else ""
-    out_spatial, steps = _out_spatial(sizes, taps, widths, pads, rules, steps, hint)
-    lead = x_shape[: len(x_shape) - ndim - layer]
-    out_shape = (*lead, *((kernel.shape[0],) if layer else ()), *out_spatial)
+    out_spatial, steps = _out_spatial(x_shape[x.ndim - ndim :], form, x.shape[-1] if colours else 0)
+    lead = x_shape[: x.ndim - ndim - layer]
+    out_shape = (*lead, kernel.shape[0], *out_spatial) if layer else (*lead, *out_spatial)
     if math.prod(out_shape) >= 2**62 // 16:
         raise InvalidProblem(f"the result of shape {out_shape} is larger than any memory")
-    touched = any(rule is Boundary.CONSTANT and any(pair) for rule, pair in zip(rules, pads, strict=True))
-    fill = read_fill(fill_value, x.dtype)
-    result = result_dtype(asked, x.dtype, kernel.dtype, math.prod(kernel.shape[1:] if layer else kernel.shape))
+    problem = Problem.sized(fields, x_shape, out_shape)
+    if steps != fields["stride"]:
+        problem = replace(problem, stride=steps)
     if flip:
         kernel = np.flip(kernel, tuple(range(kernel.ndim - ndim, kernel.ndim)))
     if conjugate and kernel.dtype.kind == "c":
         kernel = kernel.conj()
-    summed = (
-        np.dtype(np.int64) if is_integer(x.dtype, kernel.dtype, result) else sum_dtype(x.dtype, kernel.dtype, result)
-    )
-    added = read_bias(bias, kernel.shape[0] if layer else 1, layer, summed)
-    problem = Problem(
-        op="forward",
-        x_shape=x_shape,
-        kernel_shape=kernel.shape,
-        out_shape=out_shape,
-        x_dtype=x.dtype,
-        kernel_dtype=kernel.dtype,
-        out_dtype=result,
-        has_bias=added is not None,
-        overflow=overflow,
-        pads=pads,
-        boundary=rules,
-        fill_value=fill if touched else 0,
-        stride=steps,
-        dilation=dilations,
-        groups=groups,
-        memory=memory,
-    )
-    back = sorted(range(len(out_axes)), key=out_axes.__getitem__)
-    user_shape = tuple(out_shape[axis] for axis in back)
-    return Reading(problem, kernel, added, x_axes, out_axes, user_shape, kernel_axes)
+    added = None
+    if bias is not None:
+        dtypes = x.dtype, kernel.dtype, problem.out_dtype
+        summed = np.dtype(np.int64) if is_integer(*dtypes) else sum_dtype(*dtypes)
+        added = read_bias(bias, kernel.shape[0] if layer else 1, layer, summed)
+    user_shape = tuple([out_shape[axis] for axis in form.back])
+    return Reading(problem, kernel, added, form.x_axes, form.x_axes, user_shape, form.kernel_axes)
+
+
+PLAIN = {type(None), str, int}  # equal ones mean the same: True and 1.0 are equal to 1, -0.0 to 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What the arguments mean, whatever the sizes of x."""
+
+    fields: dict[str, Any]  # of the problem, but its sizes: `Problem.sized`
+    widths: tuple[int, ...]  # of the dilated kernel
+    x_axes: tuple[int, ...]
+    back: tuple[int, ...]  # what undoes them
+    kernel_axes: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        ndim: int,
+        x_ndim: int,
+        x_dtype: np.dtype[Any],
+        kernel_shape: tuple[int, ...],
+        kernel_dtype: np.dtype[Any],
+        asked: np.dtype[Any] | None,
+        has_bias: bool,
+        memory: str,
+        overflow: Any,
+        mode: Any,
+        boundary: Any,
+        fill_value: Any,
+        padding: Any,
+        center: Any,
+        stride: Any,
+        dilation: Any,
+        groups: Any,
+        axes: Any,
+        channel_axis: Any,
+    ) -> "_Form":
+        """Check all that needs no sizes."""
+        if not isinstance(overflow, str) or overflow not in ("saturate", "wrap", "raise"):
+            raise InvalidProblem(f"overflow must be 'saturate', 'wrap' or 'raise'; got {overflow!r}")
+        if len(kernel_shape) not in (ndim, ndim + 2):
+            raise InvalidProblem(
+                f"a {ndim}-D correlation takes a filter of {ndim} axes or a layer of {ndim + 2}; "
+                f"got a kernel of shape {kernel_shape}"
+            )
+        layer = len(kernel_shape) == ndim + 2
+        groups = _integer(groups, "groups", 1)
+        kernel_axes = tuple(range(len(kernel_shape)))
+        if layer:
+            x_axes, kernel_axes = _layer_axes(x_ndim, kernel_shape, ndim, axes, channel_axis)
+            kernel_shape = tuple(kernel_shape[axis] for axis in kernel_axes)
+        else:
+            if groups != 1:
+                raise InvalidProblem(
+                    f"groups={groups} needs a layer, a kernel of {ndim + 2} axes; got a filter of shape {kernel_shape}"
+                )
+            channel = None if channel_axis is None else read_axis(channel_axis, x_ndim, "channel_axis")
+            spatial = read_axes(axes, x_ndim, ndim, channel)
+            x_axes = (*(axis for axis in range(x_ndim) if axis not in spatial), *spatial)
+        taps = kernel_shape[len(kernel_shape) - ndim :]
+        if 0 in taps or (0 in kernel_shape and not (layer and kernel_shape[1] == 0)):
+            raise InvalidProblem(f"the kernel must have at least one tap; got shape {kernel_shape}")
+        dilations = per_axis(dilation, ndim, "dilation", 1)
+        dilations = tuple(d if k > 1 else 1 for d, k in zip(dilations, taps, strict=True))  # one tap has none between
+        widths = tuple(d * (k - 1) + 1 for d, k in zip(dilations, taps, strict=True))
+        steps, rules = per_axis(stride, ndim, "stride", 1), read_boundary(boundary, ndim)
+        pads = read_pads(mode, padding, center, widths, ndim)
+        touched = any(rule is Boundary.CONSTANT and any(pair) for rule, pair in zip(rules, pads, strict=True))
+        fill = read_fill(fill_value, x_dtype)
+        fields = {
+            "op": "forward",
+            "kernel_shape": kernel_shape,
+            "x_dtype": x_dtype,
+            "kernel_dtype": kernel_dtype,
+            "out_dtype": result_dtype(asked, x_dtype, kernel_dtype, math.prod(kernel_shape[layer:])),
+            "has_bias": has_bias,
+            "overflow": overflow,
+            "pads": pads,
+            "boundary": rules,
+            "fill_value": fill if touched else 0,
+            "stride": steps,
+            "dilation": dilations,
+            "groups": groups,
+            "memory": memory,
+        }
+        return cls(fields, widths, x_axes, tuple(sorted(range(x_ndim), key=x_axes.__getitem__)), kernel_axes)
+
+
+_kept_form = lru_cache(maxsize=1024)(_Form.of)
 
 
 def _layer_axes(
-    x: Any, kernel: np.ndarray[Any, Any], ndim: int, axes: Any, channel_axis: Any, groups: int
+    x_ndim: int, kernel_shape: tuple[int, ...], ndim: int, axes: Any, channel_axis: Any
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """How a layer's x (and out) and its kernel lie to canonical order."""
     if axes is not None:
         raise InvalidProblem(
             f"a layer takes no axes; got axes={axes!r}; move the axes of x, or use a filter of {ndim} axes"
         )
-    if x.ndim not in (ndim + 1, ndim + 2):
-        raise InvalidProblem(
-            f"a layer kernel of shape {kernel.shape} needs x of {ndim + 1} axes, or {ndim + 2} with a batch; "
-            f"got shape {x.shape}"
-        )
-    batched = x.ndim == ndim + 2
-    order: tuple[int, ...] = tuple(range(x.ndim))
-    kernel_order: tuple[int, ...] = tuple(range(kernel.ndim))
+    batched = x_ndim == ndim + 2
+    order: tuple[int, ...] = tuple(range(x_ndim))
+    kernel_order: tuple[int, ...] = tuple(range(len(kernel_shape)))
     if channel_axis is not None:
-        at = read_axis(channel_axis, x.ndim, "channel_axis")
-        if at == x.ndim - 1:
-            order = (*order[:batched], x.ndim - 1, *order[batched:-1])
-            kernel_order = (kernel.ndim - 1, kernel.ndim - 2, *kernel_order[:-2])
+        at = read_axis(channel_axis, x_ndim, "channel_axis")
+        if at == x_ndim - 1:
+            order = (*order[:batched], x_ndim - 1, *order[batched:-1])
+            kernel_order = (kernel_order[-1], kernel_order[-2], *kernel_order[:-2])
         elif at != batched:
             raise InvalidProblem(
                 f"channel_axis of a layer must be -1, or {int(batched)} (channels first); got {channel_axis!r}"
             )
-    c_in, c_out, per_group = x.shape[order[batched]], *(kernel.shape[axis] for axis in kernel_order[:2])
+    return order, kernel_order
+
+
+def _require_channels(x_shape: tuple[int, ...], form: _Form) -> None:
+    """Raise where the channels of x, kernel and groups do not fit one another."""
+    groups, (c_out, per_group, *taps) = form.fields["groups"], form.fields["kernel_shape"]
+    c_in = x_shape[form.x_axes[len(x_shape) - len(taps) - 1]]
     if c_in != per_group * groups or c_out % groups:
         raise InvalidProblem(
             f"x has {c_in} channels and the kernel {per_group} per group with {groups} groups and {c_out} outputs; "
             f"x needs {per_group * groups} channels, and outputs a multiple of groups; "
             "for channels last say channel_axis=-1"
         )
-    return order, kernel_order
 
 
-def _out_spatial(
-    sizes: Sequence[int],
-    taps: Sequence[int],
-    widths: Sequence[int],
-    pads: Sequence[tuple[int, int]],
-    rules: Sequence[Boundary],
-    steps: Sequence[int],
-    hint: str,
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _out_spatial(sizes: tuple[int, ...], form: _Form, colours: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Output sizes, and strides that reach no further than the outputs.
 
-    Raises where the kernel does not fit or an empty axis has no samples to extend.
+    Raises where the kernel does not fit or an empty axis has no samples to extend; `colours` are the samples of an axis
+    that may be meant for them, or 0.
     """
-    out, reach = [], []
-    for n, width, (before, after), rule, step in zip(sizes, widths, pads, rules, steps, strict=True):
+    fields, out, reach = form.fields, [], []
+    axes = zip(sizes, form.widths, fields["pads"], fields["boundary"], fields["stride"], strict=True)
+    for n, width, (before, after), rule, step in axes:
         if n == 0 and rule is not Boundary.CONSTANT:
-            raise InvalidProblem(
-                f"boundary={rule.value!r} needs samples to extend; got x with spatial shape {tuple(sizes)}"
-            )
-        room = n + before + after - width + 1
+            raise InvalidProblem(f"boundary={rule.value!r} needs samples to extend; got x with spatial shape {sizes}")
+        padded = n + before + after
+        room = padded - width + 1
         if room < 1 and not (room == 0 and n == 0):
-            how = "mode='valid'" if not any(map(any, pads)) else f"padding={tuple(pads)}"
+            pads, taps = fields["pads"], fields["kernel_shape"][-len(sizes) :]
+            how = f"padding={pads}" if any(map(any, pads)) else "mode='valid'"
             raise InvalidProblem(
-                f"{how} needs the kernel to fit inside x; got kernel {tuple(taps)}"
-                f"{f', {tuple(widths)} dilated,' if tuple(widths) != tuple(taps) else ''} and x {tuple(sizes)}; "
-                f"pad x or use mode='same'{hint}"
+                f"{how} needs the kernel to fit inside x; "
+                f"got kernel {taps}{f', {form.widths} dilated,' if form.widths != taps else ''} and x {sizes}; "
+                "pad x or use mode='same'"
+                + (f"; if the last axis of x, of {colours}, holds colours, say channel_axis=-1" if colours else "")
             )
-        if n + before + after > LARGEST or width > LARGEST:
+        if padded > LARGEST or width > LARGEST:
             raise InvalidProblem(
-                f"an axis of {n} samples padded to {n + before + after}, under a kernel {width} wide, "
-                "is larger than any memory"
+                f"an axis of {n} samples padded to {padded}, under a kernel {width} wide, is larger than any memory"
             )
         reach.append(min(step, max(room, 1)))  # a longer one takes the first output too, and no other
         out.append(-(-room // step))

@@ -40,8 +40,8 @@ def read_grad_input(
     _require_shape(dy, forward.out_shape, f"x of shape {x.shape} and a kernel of shape {np.shape(kernel)}")
     problem = replace(problem, op="grad_input", x_dtype=result, out_dtype=dy.dtype, fill_value=0)
     taps = forward.kernel.conj() if forward.kernel.dtype.kind == "c" else forward.kernel
-    return replace(
-        forward, problem=problem, kernel=taps, x_axes=forward.out_axes, out_axes=forward.x_axes, out_shape=x.shape
+    return forward._replace(
+        problem=problem, kernel=taps, x_axes=forward.out_axes, out_axes=forward.x_axes, out_shape=x.shape
     )
 
 
@@ -68,7 +68,7 @@ def read_grad_kernel(
     weights = dy.transpose(forward.out_axes)
     if weights.dtype.kind == "c":
         weights = weights.conj()
-    return replace(forward, problem=problem, kernel=weights, out_axes=forward.kernel_axes, out_shape=shape)
+    return forward._replace(problem=problem, kernel=weights, out_axes=forward.kernel_axes, out_shape=shape)
 
 
 def _result(problem: Problem, explicit: bool) -> np.dtype[Any]:

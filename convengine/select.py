@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,7 @@ __all__ = [
 log = logging.getLogger("convengine")
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One offer of one backend, and the seconds that it is expected to take."""
 
     backend: str
@@ -151,7 +150,9 @@ def require(problem: Problem, options: Options) -> None:
 def _installed(options: Options) -> tuple[str, ...]:
     """The backends that may run; NoBackend for a name that is not installed."""
     installed = registry.names()
-    asked = options.backend or installed
+    asked = options.backend
+    if asked is None:
+        return installed
     if unknown := [name for name in asked if name not in installed]:
         raise NoBackend(
             f"no backend is called {', '.join(map(repr, unknown))}; installed: {', '.join(installed) or 'none'}; "
@@ -198,7 +199,8 @@ def _offers(
                     candidates.append(Candidate(name, offer, book.seconds(name, problem, offer, count)))
     finally:
         WORKERS.reset(token)
-    candidates.sort(key=lambda candidate: (candidate.seconds, candidate.backend, candidate.offer.method))
+    if len(candidates) > 1:
+        candidates.sort(key=lambda candidate: (candidate.seconds, candidate.backend, candidate.offer.method))
     return candidates, refusals
 
 

@@ -597,9 +597,9 @@ def test_host_arrays_are_refused_with_both_ways_out(cupy: SimpleNamespace) -> No
     assert refusal(reading) == (
         "x is a host array, and CuPy runs on device arrays: pass cupy.asarray(x), or choose a host backend"
     )
-    lazy = replace(reading, problem=replace(reading.problem, memory="lazy"))
+    lazy = reading._replace(problem=replace(reading.problem, memory="lazy"))
     assert refusal(lazy) == "runs on arrays of a CUDA device, not lazy"
-    backward = replace(reading, problem=replace(reading.problem, op="grad_input"))
+    backward = reading._replace(problem=replace(reading.problem, op="grad_input"))
     assert refusal(backward) == "computes op='forward' only, not 'grad_input'"
 
 

@@ -1,14 +1,19 @@
-"""What is read off a kernel: bounds that hold, and no finer than a choice needs."""
+"""What is read off a kernel: bounds that hold, and no finer than a choice needs. What problems of one form share."""
 
 import math
 import pickle
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import convengine as ce
-from convengine.problem import KernelFacts, kept
+from convengine import prices, registry
+from convengine.api import DEFAULTS, OPERATIONS
+from convengine.problem import KernelFacts, Problem, kept, lazy
+from convengine.reading import read
+from convengine.testing.cases import covering_cases
 
 
 @pytest.mark.parametrize("exponent", [-1050, -3, 0, 4, 900])
@@ -125,3 +130,63 @@ def test_kept_functions_of_one_name_are_two():
 
     one, two = make(1), make(2)
     assert [one(problem), two(problem), one(problem)] == [1, 2, 1]
+
+
+def plain(problem):
+    """The same problem, of no form."""
+    return pickle.loads(pickle.dumps(problem))
+
+
+def answers(problem, facts):
+    """What every backend offers and at what price, and everything that a problem says of itself."""
+    said = {name: getattr(problem, name) for name in dir(Problem) if isinstance(vars(Problem).get(name), lazy)}
+    offers = {name: backend.offers(problem, facts) for name, backend in registry.all_backends()}
+    book = prices.current()
+    made = [(name, offer) for name, answer in offers.items() if isinstance(answer, list) for offer in answer]
+    return said, offers, [book.seconds(name, problem, offer, 2) for name, offer in made]
+
+
+def test_problems_of_one_form_say_and_are_offered_what_others_are():
+    shared_by, offered = Counter(), Counter()
+    for case in covering_cases():
+        ndim, flip, _ = OPERATIONS[case.name]
+        for more in (0, 5, -1, -2, -3):  # the form is new to the first alone
+            x = np.asarray(case.x)
+            x = np.pad(x, [(0, max(more, 0))] * x.ndim)[(slice(min(more, 0) or None),) * x.ndim]
+            try:
+                reading = read(ndim, flip, x, case.kernel, **(DEFAULTS | case.keywords), out=None, memory="host")
+            except ce.InvalidProblem:  # as channels that do not fit any more
+                continue
+            problem, facts = reading.problem, KernelFacts.of(reading.kernel, ndim)
+            alone = plain(problem)
+            assert problem == alone and hash(problem) == hash(alone)
+            assert answers(problem, facts) == answers(alone, facts), case.id
+            shared_by[id(problem.__dict__.get("form"))] += 1
+            offered[problem.op] += 1
+    assert max(shared_by.values()) >= 3 and offered["forward"] >= 600
+
+
+@pytest.mark.parametrize("boundary", ["constant", "reflect"])
+def test_offers_know_of_axes_shorter_than_the_kernel(boundary):
+    kernel = np.ones((5, 5))
+    for shape in ((9, 9), (3, 9), (9, 4), (4, 3)):
+        problem = ce.explain(np.ones(shape), kernel, mode="same", boundary=boundary).problem
+        assert answers(problem, KernelFacts.of(kernel, 2)) == answers(plain(problem), KernelFacts.of(kernel, 2))
+
+
+def test_what_is_equal_to_a_word_but_no_such_word_is_not_taken_for_it():
+    x, kernel = np.ones((6, 6)), np.ones((3, 3))
+    for said in ({}, {"dilation": (1, 1)}):
+        ce.corr2d(x, kernel, stride=1, padding=1, fill_value=0, groups=1, **said)
+    for wrong in ({"stride": True}, {"stride": 1.0}, {"padding": 1.0}, {"groups": True}, {"dilation": (1, True)}):
+        with pytest.raises(ce.InvalidProblem):
+            ce.corr2d(x, kernel, **({"padding": 1} | wrong))
+    for fill in (0.0, -0.0, 0):
+        problem = ce.explain(x, kernel, padding=1, fill_value=fill).problem
+        assert math.copysign(1, problem.fill_value) == math.copysign(1, fill)
+
+
+def test_a_stride_that_reaches_beyond_the_outputs_leaves_its_form_alone():
+    for n, stride in ((20, 9), (3, 1), (20, 9)):
+        problem = ce.explain(np.ones(n), np.ones(3), stride=9).problem
+        assert problem.stride == (stride,) and problem.out_shape == (-(-(n - 2) // 9),)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from convengine.problem import Problem, kept
+from convengine.problem import Problem, kept, kept_by_form
 from convengine_fft.pricing import OverlapCosts
 from convengine_fft.roots import root_error
 
@@ -110,7 +110,7 @@ def costs_of(problem: Problem) -> OverlapCosts:
     return OverlapCosts(problem.ndim, compute_dtype(problem).itemsize, problem.channels, problem.groups)
 
 
-@kept
+@kept_by_form
 def widths(problem: Problem) -> tuple[int, ...]:
     """Widths of the dilated kernel."""
     return tuple(d * (k - 1) + 1 for d, k in zip(problem.dilation, problem.kernel_spatial, strict=True))
@@ -119,6 +119,8 @@ def widths(problem: Problem) -> tuple[int, ...]:
 @kept
 def dense(problem: Problem) -> tuple[int, ...]:
     """Output sizes if the stride were 1."""
+    if problem.stride == (1,) * problem.ndim:
+        return problem.out_spatial
     axes = zip(problem.spatial, problem.pads, widths(problem), strict=True)
     return tuple(max(n + before + after - width + 1, 0) for n, (before, after), width in axes)
 

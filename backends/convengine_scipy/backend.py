@@ -7,7 +7,7 @@ from typing import Any
 
 from convengine import adjoint, plugin
 from convengine.plugin import BackendInfo, Declined, Filter, Offer, Refusal, Solve, direct_error, is_installed
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, kept_by_form
 from convengine_scipy import ndimage, signal
 from convengine_scipy.method import Method
 
@@ -45,14 +45,14 @@ class Backend:
         """Offers for a forward problem."""
         if reason := _refusal(problem):
             return Refusal(reason)
-        reasons = {method.name: method.refusal(problem, facts) for method in METHODS}
+        offers, reasons = [], []
         error = direct_error(problem)  # ndimage sums in double, and so errs less
-        offers = [
-            Offer(method.name, method.seconds(problem), method.memory(problem), error)
-            for method in METHODS
-            if not reasons[method.name]
-        ]
-        return offers or Refusal("; ".join(f"{name} {reason}" for name, reason in reasons.items()))
+        for method in METHODS:
+            if reason := method.refusal(problem, facts):
+                reasons.append(f"{method.name} {reason}")
+            else:
+                offers.append(Offer(method.name, method.seconds(problem), method.memory(problem), error))
+        return offers or Refusal("; ".join(reasons))
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> plugin.Plan:
         """Take the method that the offer names."""
@@ -73,8 +73,11 @@ class Backend:
 
 def _refusal(problem: Problem) -> str:
     """Why none of SciPy's functions does this problem; empty if one may."""
-    if not is_installed("scipy"):
-        return MISSING
+    return _form_refusal(problem) if is_installed("scipy") else MISSING
+
+
+@kept_by_form
+def _form_refusal(problem: Problem) -> str:
     if problem.memory != "host":
         return f"scipy runs on host arrays, not on {problem.memory}"
     if problem.is_layer:

@@ -9,7 +9,7 @@ import numpy as np
 
 from convengine.boundary import Boundary
 from convengine.plugin import Filter
-from convengine.problem import KernelFacts, Problem, kept
+from convengine.problem import KernelFacts, Problem, kept_by_form
 
 __all__ = ["Method", "all_finite", "fill_is_finite", "finishing", "is_complex", "one_boundary", "padded_rules"]
 
@@ -32,7 +32,7 @@ class Method(Protocol):
         """Bind the kernel; raise Declined where its values are not for this function."""
 
 
-@kept
+@kept_by_form
 def padded_rules(problem: Problem) -> tuple[Boundary, ...]:
     """The different boundaries of the axes that are padded at all, in axis order."""
     used = (rule for rule, pair in zip(problem.boundary, problem.pads, strict=True) if any(pair))

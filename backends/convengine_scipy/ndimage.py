@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from operator import gt
 from typing import Any
 
 import numpy as np
 
 from convengine.boundary import Boundary
 from convengine.plugin import Declined, finish, require_magnitude
-from convengine.problem import KernelFacts, Problem, largest_magnitude
+from convengine.problem import KernelFacts, Problem, kept, kept_by_form, largest_magnitude
 from convengine_scipy.method import all_finite, fill_is_finite, finishing, is_complex, one_boundary, padded_rules
 
 __all__ = ["Correlate"]
@@ -64,6 +65,21 @@ class Filter:
             return finish(problem, total, self.bias, out)
 
 
+@kept_by_form
+def _form_refusal(problem: Problem) -> str:
+    """What of a problem's form is not for it."""
+    widths, pads = problem.kernel_spatial, problem.pads
+    if any(before + after != k - 1 for (before, after), k in zip(pads, widths, strict=True)):
+        return f"gives as many samples as x has: pads must add up to width - 1; got pads {pads} and kernel {widths}"
+    return one_boundary(problem, MODES)
+
+
+@kept_by_form
+def _longer_pads(problem: Problem) -> tuple[int, ...]:
+    return tuple(map(max, problem.pads))
+
+
+@kept
 def _table(problem: Problem) -> int:
     """Bytes of SciPy's table of offsets: those of all taps, for each way in which the kernel may lie in the border."""
     places = math.prod(min(k, n) for k, n in zip(problem.kernel_spatial, problem.spatial, strict=True))
@@ -77,14 +93,11 @@ class Correlate:
 
     def refusal(self, problem: Problem, facts: KernelFacts) -> str:
         """Say why not."""
-        widths, pads = problem.kernel_spatial, problem.pads
-        if any(before + after != k - 1 for (before, after), k in zip(pads, widths, strict=True)):
-            return f"gives as many samples as x has: pads must add up to width - 1; got pads {pads} and kernel {widths}"
-        if reason := one_boundary(problem, MODES):
+        if reason := _form_refusal(problem):
             return reason
-        if any(max(pair) > n for pair, n in zip(pads, problem.spatial, strict=True)):
+        if any(map(gt, _longer_pads(problem), problem.spatial)):
             # SciPy 1.17.1 reads outside its memory for mode="reflect" and a pad of four times the axis.
-            return f"is not safe with pads longer than the axis; got pads {pads} and x {problem.spatial}"
+            return f"is not safe with pads longer than the axis; got pads {problem.pads} and x {problem.spatial}"
         if (table := _table(problem)) > LARGEST_TABLE:
             return (
                 f"would make a table of offsets of {table / 2**30:.3g} GiB, for every tap at every place in the border"

@@ -10,7 +10,7 @@ import numpy as np
 
 from convengine.boundary import Boundary
 from convengine.plugin import Declined, finish
-from convengine.problem import KernelFacts, Problem, kept
+from convengine.problem import KernelFacts, Problem, kept_by_form
 from convengine_scipy.method import all_finite, fill_is_finite, finishing, is_complex, one_boundary, padded_rules
 
 __all__ = ["Correlate", "Correlate2d"]
@@ -62,9 +62,7 @@ class Correlate2d:
 
     def refusal(self, problem: Problem, facts: KernelFacts) -> str:
         """Say why not."""
-        if problem.ndim != 2:
-            return f"filters two axes; got {problem.ndim}"
-        return one_boundary(problem, BOUNDARIES) or _refusal(problem, facts)
+        return _refusal_2d(problem) or _refusal(problem, facts)
 
     def seconds(self, problem: Problem) -> float:
         """Taps and samples of what SciPy gives, wanted or not."""
@@ -97,9 +95,9 @@ class Correlate:
 
     def refusal(self, problem: Problem, facts: KernelFacts) -> str:
         """Say why not."""
+        if reason := _refusal_nd(problem):
+            return reason
         rules = padded_rules(problem)
-        if set(rules) - {Boundary.CONSTANT} or (rules and problem.fill_value != 0):
-            return f"pads with zeros; got boundary {', '.join(rules)} and fill value {problem.fill_value}"
         if rules and problem.ndim == 1 and not facts.finite:
             return "leaves its zeros out of the sum in 1-D, which loses 0 * inf; the kernel must be finite"
         if rules and problem.ndim > 1 and math.prod(problem.kernel_spatial) > math.prod(problem.spatial):
@@ -128,10 +126,31 @@ class Correlate:
         return Filter(problem, correlate, _wanted(problem, mode), bias)
 
 
-def _refusal(problem: Problem, facts: KernelFacts) -> str:
-    """What holds for both functions."""
+@kept_by_form
+def _refusal_2d(problem: Problem) -> str:
+    """What of a problem's form is not for correlate2d."""
+    if problem.ndim != 2:
+        return f"filters two axes; got {problem.ndim}"
+    return one_boundary(problem, BOUNDARIES) or _long_pads(problem)
+
+
+@kept_by_form
+def _refusal_nd(problem: Problem) -> str:
+    """What of a problem's form is not for correlate."""
+    rules = padded_rules(problem)
+    if set(rules) - {Boundary.CONSTANT} or (rules and problem.fill_value != 0):
+        return f"pads with zeros; got boundary {', '.join(rules)} and fill value {problem.fill_value}"
+    return _long_pads(problem)
+
+
+def _long_pads(problem: Problem) -> str:
     if any(max(pair) >= k for pair, k in zip(problem.pads, problem.kernel_spatial, strict=True)):
         return f"pads by up to width - 1; got pads {problem.pads} and kernel {problem.kernel_spatial}"
+    return ""
+
+
+def _refusal(problem: Problem, facts: KernelFacts) -> str:
+    """What holds for both functions."""
     if is_complex(problem) and not (facts.finite and fill_is_finite(problem)):
         return "multiplies complex infinities unlike the textbook; kernel and fill value must be finite"
     return ""
@@ -141,7 +160,7 @@ def _reaches(problem: Problem, mode: str) -> list[tuple[int, int]]:
     return [REACHES[mode](k) for k in problem.kernel_spatial]
 
 
-@kept
+@kept_by_form
 def _narrowest(problem: Problem) -> str:
     """The mode of correlate2d that gives the fewest samples, all wanted ones among them."""
     for mode in ("valid", "same"):

@@ -2,6 +2,8 @@
 """What stands in a small array: sums, symmetry, how many outer products. One look costs less than one call of NumPy."""
 
 from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 cdef extern from "<complex.h>" nogil:
     double cabs(double complex)
@@ -93,38 +95,48 @@ cdef str flip(const number[:, ::1] rows, Py_ssize_t n, Py_ssize_t after):
     return "even" if even else "odd"
 
 
-def crosses(number[:, ::1] left, double share, Py_ssize_t limit):
-    """How many crosses leave nothing above a share of its largest value of a matrix, which is overwritten; and whether.
+def crosses(const number[:, ::1] matrix, double share, Py_ssize_t limit):
+    """How many crosses leave nothing above a share of the largest value of a matrix; and whether so many do.
 
     A cross is the column of the largest entry times its row over that entry. None, and it is so, for zeros and where
     the share under- or overflows.
     """
-    cdef Py_ssize_t row, column, pivot_row, pivot_column, rank
+    cdef Py_ssize_t columns = matrix.shape[1], count = matrix.shape[0] * columns
+    cdef Py_ssize_t at, row, column, pivot, pivot_row, pivot_column, rank
     cdef double size, most, noise = 0
     cdef number factor
-    for rank in range(limit + 1):
-        most, pivot_row, pivot_column = -1, 0, 0
-        for row in range(left.shape[0]):
-            for column in range(left.shape[1]):
-                size = size_of(left[row, column])
+    cdef number* left = <number*>malloc(max(count, 1) * sizeof(number))
+    if left == NULL:
+        raise MemoryError
+    try:
+        if count:
+            memcpy(left, &matrix[0, 0], count * sizeof(number))
+        for rank in range(limit + 1):
+            most, pivot = -1, 0
+            for at in range(count):
+                size = size_of(left[at])
                 if size > most:
-                    most, pivot_row, pivot_column = size, row, column
-        if rank == 0:
-            noise = share * most
-            if not 0 < noise < INFINITY:
-                return 0, True
-        if most <= noise:
-            return rank, True
-        if rank == limit:
-            break
-        for row in range(left.shape[0]):
-            if row != pivot_row:
-                factor = left[row, pivot_column] / left[pivot_row, pivot_column]
-                for column in range(left.shape[1]):
-                    left[row, column] = left[row, column] - factor * left[pivot_row, column]
-        for column in range(left.shape[1]):
-            left[pivot_row, column] = 0
-    return limit, False
+                    most, pivot = size, at
+            if rank == 0:
+                noise = share * most
+                if not 0 < noise < INFINITY:
+                    return 0, True
+            if most <= noise:
+                return rank, True
+            if rank == limit:
+                break
+            pivot_row, pivot_column = pivot // columns, pivot % columns
+            for row in range(matrix.shape[0]):
+                if row != pivot_row:
+                    factor = left[row * columns + pivot_column] / left[pivot]
+                    for column in range(columns):
+                        left[row * columns + column] = \
+                            left[row * columns + column] - factor * left[pivot_row * columns + column]
+            for column in range(columns):
+                left[pivot_row * columns + column] = 0
+        return limit, False
+    finally:
+        free(left)
 
 
 def unit(const double[:, ::1] matrix, int bits):

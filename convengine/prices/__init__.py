@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from convengine.config import raw_environment, raw_name
 from convengine.native import cpu, values
 from convengine.plugin import Offer
-from convengine.problem import Problem, kept
+from convengine.problem import Problem, kept, kept_by_form
 
 __all__ = ["VERSION", "Prices", "Series", "cache_file", "current", "forget", "key_of", "sizes_of", "use"]
 
@@ -31,6 +32,7 @@ VERSION = 1  # of the file; another one is not read
 END = re.compile(r"( rank)? \d+(x\d+)*$")  # of a method's name, before a comma: its rank, or its tile
 
 MOST = 64  # of a logarithm
+FOLDER = raw_name("CONVENGINE_CACHE")
 
 Key = tuple[str, str, int, str, bool]
 
@@ -62,20 +64,21 @@ def _family(method: str) -> str:
     return END.sub("", method.partition(",")[0])
 
 
-@lru_cache(maxsize=64)
-def _kind(summed: np.dtype[Any], samples: np.dtype[Any]) -> str | None:
-    """What stands for the dtypes; None where no table knows them."""
+@kept_by_form
+def _kind(problem: Problem) -> str:
+    """What stands for the dtypes; empty where no table knows the problem."""
+    summed, samples = problem.sum_dtype, problem.x_dtype
+    if problem.op != "forward" or problem.is_layer or problem.memory != "host":
+        return ""
     if summed.kind == "c" or (summed.kind != "f" and samples.itemsize > 2):
-        return None
+        return ""
     return summed.name if summed.kind == "f" else f"(u)int{8 * samples.itemsize}"
 
 
 def key_of(backend: str, problem: Problem, method: str, workers: int) -> Key | None:
     """Which series prices an offer; None for what no table knows: layers, gradients, complex and wide integer sums."""
-    if problem.op != "forward" or problem.is_layer or problem.memory != "host":
-        return None
-    name = _kind(problem.sum_dtype, problem.x_dtype)
-    return None if name is None else (backend, _family(method), problem.ndim, name, workers > 1)
+    name = _kind(problem)
+    return (backend, _family(method), problem.ndim, name, workers > 1) if name else None
 
 
 @kept
@@ -180,7 +183,7 @@ def current() -> Prices:
     """The prices in force: this machine's own, else those that are shipped for its level, else what is offered."""
     if _used:
         return _used[0]
-    return _current(cpu.asked_level(), os.environ.get("CONVENGINE_CACHE"), cpu.available_workers())
+    return _current(cpu.asked_level(), raw_environment.get(FOLDER), cpu.available_workers())
 
 
 @lru_cache(maxsize=16)
