@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,12 +57,10 @@ class Call:
             prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options)
         else:
             select.require(_one_channel(problem) if forward else _smallest(problem), options)
-        identity = reading.x_axes == tuple(range(len(reading.x_axes))) and reading.out_axes == tuple(
-            range(len(reading.out_axes))
-        )
-        limits, most = _integer_limits(problem, reading, explicit)
+        identity = _in_order(reading.x_axes) and _in_order(reading.out_axes)
+        limits, most = _integer_limits(problem, reading, explicit, prepared)
         held = prepared.kernel if prepared else np.empty(0, reading.kernel.dtype)
-        return cls(reading._replace(kernel=held), prepared, identity, limits, most, flipped, conjugated)
+        return cls(Reading(problem, held, *reading[2:]), prepared, identity, limits, most, flipped, conjugated)
 
     @property
     def nbytes(self) -> int:
@@ -104,6 +103,11 @@ class Call:
         assert self.prepared is not None
         self.prepared.check_result(returned)
         target[...] = returned
+
+
+@lru_cache(maxsize=256)
+def _in_order(axes: tuple[int, ...]) -> bool:
+    return axes == tuple(range(len(axes)))
 
 
 def _all_padding(problem: Problem) -> np.ndarray[Any, Any]:
@@ -168,7 +172,9 @@ def _check_integer_range(x: Any, problem: Problem, limits: tuple[tuple[int, int]
         )
 
 
-def _integer_limits(problem: Problem, reading: Reading, explicit: bool) -> tuple[tuple[tuple[int, int], ...], int]:
+def _integer_limits(
+    problem: Problem, reading: Reading, explicit: bool, prepared: Prepared | None
+) -> tuple[tuple[tuple[int, int], ...], int]:
     """(sum |k|, |bias|) per result channel, and what they may reach; none where dtypes and kernel prove it already."""
     if not problem.is_integer:
         return (), 0
@@ -177,7 +183,10 @@ def _integer_limits(problem: Problem, reading: Reading, explicit: bool) -> tuple
     most = INT64_MAX if explicit or bias is None else int(np.iinfo(problem.out_dtype).max)
     if bias is None and largest * largest_magnitude(reading.kernel.dtype) * problem.terms <= most:
         return (), most
-    sums = _magnitude_sums(problem, reading.kernel)
+    if problem.op == "forward" and prepared is not None and bias is None:
+        sums = [int(prepared.facts.abs_sum)]  # the largest of all channels, exactly
+    else:
+        sums = _magnitude_sums(problem, reading.kernel)
     biases = [0] * len(sums) if bias is None else [abs(value) for value in bias.tolist()]
     limits = tuple(set(zip(sums, biases, strict=True)))
     reach = max((largest * taps + extra for taps, extra in limits), default=0)

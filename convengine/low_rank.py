@@ -17,7 +17,7 @@ __all__ = ["matrix_rank", "roundoff", "separate"]
 Array: TypeAlias = np.ndarray[Any, Any]
 
 NOISE = 16  # roundings of a tap's size that a residual may hold: 4 of the kernel's, each up to 4 times in a cross
-WORK = 1 << 12  # products spent on counting a rank beyond 2: some microseconds
+WORK = 1 << 10  # products spent on counting a rank beyond 2: a microsecond
 LARGEST = 2**31 - 1  # of the whole numbers that are divided exactly, so that their products fit int64
 
 
@@ -27,8 +27,10 @@ def roundoff(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).eps) / 2 if dtype.kind in "fc" else 0.0
 
 
-def matrix_rank(kernel: Array) -> int:
+def matrix_rank(kernel: Array, wide: Array | None = None) -> int:
     """Count the outer products that add up to a finite matrix, to within the rounding of its dtype.
+
+    `wide` is the same in float64 or complex128, contiguous, if it is at hand.
 
     By crosses: the largest entry of what is left, its column times its row over itself, is taken away until nothing is
     left. No entry of a cross is larger than its pivot, so that the roundings of the kernel do not grow much.
@@ -44,14 +46,18 @@ def matrix_rank(kernel: Array) -> int:
     >>> matrix_rank(np.outer(g, g).astype(np.float32)), matrix_rank(np.eye(3))
     (1, 3)
     """
-    wide = np.ascontiguousarray(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64)
-    limit = min(*kernel.shape, max(2, WORK // max(kernel.size, 1)))
+    if wide is None:
+        wide = np.ascontiguousarray(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64)
+    most = min(kernel.shape)
+    limit = min(most, max(2, WORK // max(kernel.size, 1)))
     rank, whole = values.crosses(wide, NOISE * max(roundoff(kernel.dtype), roundoff(wide.dtype)), limit)
-    return rank if whole or limit == min(kernel.shape) else 0
+    return rank if whole or limit == most else 0
 
 
-def separate(kernel: Array) -> tuple[Array, Array, float]:
+def separate(kernel: Array, wide: Array | None = None) -> tuple[Array, Array, float]:
     """Two vectors whose outer product is a real matrix of rank 1, or nearly.
+
+    `wide` is the same in float64, contiguous, if it is at hand.
 
     Returns
     -------
@@ -73,7 +79,8 @@ def separate(kernel: Array) -> tuple[Array, Array, float]:
     >>> separate(np.array([[2, 0, -2], [4, 0, -4]]))
     (array([2, 4]), array([ 1,  0, -1]), 0.0)
     """
-    whole, unit = _whole(kernel)
+    matrix = np.ascontiguousarray(kernel, np.float64) if wide is None else wide
+    whole, unit = _whole(kernel, matrix)
     if whole is not None:
         at = int(np.abs(whole).max(axis=1).argmax())
         row = whole[at] // max(int(np.gcd.reduce(whole[at])), 1)
@@ -81,7 +88,6 @@ def separate(kernel: Array) -> tuple[Array, Array, float]:
         column = whole[:, pivot] // (row[pivot] or 1)
         if np.array_equal(np.multiply.outer(column, row), whole):
             return (column, row, 0.0) if kernel.dtype.kind in "biu" else (np.ldexp(column, unit), row * 1.0, 0.0)
-    matrix = np.array(kernel, np.float64, order="C")
     column, row = np.empty(len(matrix)), np.empty(matrix.shape[1])
     dropped = values.outer_fit(matrix, column, row)
     if kernel.dtype.kind in "biu" or not math.isfinite(dropped):
@@ -89,14 +95,17 @@ def separate(kernel: Array) -> tuple[Array, Array, float]:
     return column, row, dropped + 4 * roundoff(matrix.dtype)  # with this comparison's roundings
 
 
-def _whole(kernel: Array) -> tuple[Array | None, int]:
-    """The entries as int64, in units of a power of two; None where they are no such numbers, or too large ones."""
+def _whole(kernel: Array, matrix: Array) -> tuple[Array | None, int]:
+    """The entries as int64, in units of a power of two; None where they are no such numbers, or too large ones.
+
+    `matrix` holds them as float64.
+    """
     if kernel.dtype.kind in "biu":
         large = kernel.size and max(abs(int(kernel.max())), abs(int(kernel.min()))) > LARGEST
         return (None if large else kernel.astype(np.int64)), 0
-    unit = values.unit(np.array(kernel, np.float64, order="C"), LARGEST.bit_length())
+    unit = values.unit(matrix, LARGEST.bit_length())
     if unit is None:
         return None, 0
     with np.errstate(over="ignore"):
-        multiples = np.ldexp(kernel.astype(np.float64), -unit)
+        multiples = np.ldexp(matrix, -unit)
     return (multiples.astype(np.int64) if np.abs(multiples).max() <= LARGEST else None), unit

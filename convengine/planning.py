@@ -24,7 +24,7 @@ from convengine.tables import bytes_text, seconds_text, table
 __all__ = ["Explanation", "PlannedFilter", "backends", "explain", "plan", "show_config"]
 
 
-ATOMS = str | int | float | complex | None  # values that nobody can change
+ATOMS = {str, int, float, complex, bool, type(None)}  # types of values that nobody can change
 
 
 def _rank(name: str, known: Iterable[str]) -> int:
@@ -35,14 +35,14 @@ def _rank(name: str, known: Iterable[str]) -> int:
 
 
 def _keywords(given: dict[str, Any], *more: str) -> dict[str, Any]:
-    if unknown := [name for name in given if name not in (*DEFAULTS, *more)]:
+    if unknown := [name for name in given if name not in DEFAULTS and name not in more]:
         raise TypeError(f"unexpected keyword {unknown[0]!r}; an operation takes {', '.join((*DEFAULTS, *more))}")
     return DEFAULTS | given
 
 
 def _like(x: Any) -> Like:
     """What an operation would make of x, by its shape and dtype; what is no array may have just these."""
-    if not hasattr(x, "shape") or not hasattr(x, "dtype") or isinstance(x, np.ndarray | np.generic):
+    if isinstance(x, np.ndarray | np.generic) or not (hasattr(x, "shape") and hasattr(x, "dtype")):
         x = read_array(x, "x")
         if type(x) is np.ndarray:
             return Like(x.shape, x.dtype, "host")
@@ -61,7 +61,7 @@ class PlannedFilter:
     def __init__(self, name: str, x_like: Any, kernel: Any, options: config.Options, keywords: dict[str, Any]) -> None:
         # A pickle must hold the kernel of now, not of then.
         kernel = kernel.copy() if type(kernel) is np.ndarray else deepcopy(kernel)
-        keywords = {word: value if isinstance(value, ATOMS) else deepcopy(value) for word, value in keywords.items()}
+        keywords = {word: value if type(value) in ATOMS else deepcopy(value) for word, value in keywords.items()}
         like = x_like if isinstance(x_like, Like) else _like(x_like)
         self._arguments = name, like, kernel, options, keywords
         self._call = new_call(name, like, kernel, _keywords(keywords), None, options)
@@ -173,7 +173,8 @@ def plan(
     """
     ndim = _rank(name, OPERATIONS)
     like = _like(x_like)
-    warn_channels(ndim, like, kernel, _keywords(keywords), stacklevel=3)
+    if like.ndim == ndim + 1:
+        warn_channels(ndim, like, kernel, _keywords(keywords), stacklevel=3)
     return PlannedFilter(name, like, kernel, config.current(backend=backend, workers=workers), keywords)
 
 

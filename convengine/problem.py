@@ -364,36 +364,29 @@ class KernelFacts:
     @classmethod
     def of(cls, kernel: np.ndarray[Any, Any], ndim: int) -> "KernelFacts":
         """Read the facts off a canonical kernel with `ndim` spatial axes."""
-        lead = kernel.shape[: kernel.ndim > ndim]  # the output channels of a layer
-        rows = kernel.reshape(math.prod(lead), math.prod(kernel.shape[len(lead) :]))
-        wide = np.ascontiguousarray(rows, np.complex128 if kernel.dtype.kind == "c" else np.float64)
+        wide = np.ascontiguousarray(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64)
+        filters = kernel.shape[0] if kernel.ndim > ndim else 1  # one for each output channel of a layer
+        rows = wide.reshape(filters, wide.size // max(filters, 1))
         integer = is_integer(kernel.dtype)
         abs_sum: float | int
-        spatial = kernel.shape[kernel.ndim - ndim :]
-        abs_sum, norm, smallest, box, nonnegative, symmetry = values.look(wide, spatial)
+        abs_sum, norm, smallest, box, nonnegative, symmetry = values.look(rows, kernel.shape[kernel.ndim - ndim :])
         finite = abs_sum < math.inf or bool(np.isfinite(wide).all())
         if not integer:
             abs_sum, norm, smallest = _power_above(abs_sum), _power_above(norm), min(smallest, SMALL)
         elif abs_sum < EXACT_SUM:
             abs_sum = int(abs_sum)
         else:
-            magnitudes = [[abs(int(value)) for value in row] for row in rows.tolist()]
+            magnitudes = [[abs(int(value)) for value in row] for row in kernel.reshape(rows.shape).tolist()]
             abs_sum = max((sum(row) for row in magnitudes), default=0)
             norm = max((math.sqrt(sum(value * value for value in row)) for row in magnitudes), default=0.0)
         held = not integer or kernel.dtype.itemsize < 8 or abs_sum < EXACT  # all that differ, differ as float64
-        rank = _rank(kernel) if finite and kernel.ndim == ndim else 0
-        separable = rank == 1 and kernel.ndim == 2 and kernel.dtype.kind != "c"
-        return cls(
-            rank=rank,
-            symmetry=symmetry if held else ("",) * ndim,
-            box=held and box,
-            abs_sum=abs_sum,
-            norm=norm,
-            finite=finite,
-            nonnegative=nonnegative,
-            smallest=smallest,
-            dropped=_power_above(separate(kernel)[2]) if separable else math.inf,
-        )
+        rank, dropped = 0, math.inf
+        if finite and kernel.ndim == ndim and ndim < 3:
+            rank = matrix_rank(kernel, wide) if ndim == 2 else 1
+            if rank == 1 and ndim == 2 and kernel.dtype.kind != "c":
+                dropped = _power_above(separate(kernel, wide)[2])
+        symmetry = symmetry if held else ("",) * ndim
+        return cls(rank, symmetry, held and box, abs_sum, norm, finite, nonnegative, smallest, dropped)
 
 
 def _power_above(value: float) -> float:
@@ -408,9 +401,3 @@ def _power_above(value: float) -> float:
 EXACT = 2**53
 EXACT_SUM = 2**26  # whole numbers add up to less: no sum of theirs, or of their squares, is rounded in float64
 SMALL = 1e-12  # no method minds taps of this size and more
-
-
-def _rank(kernel: np.ndarray[Any, Any]) -> int:
-    if kernel.ndim != 2:
-        return 1 if kernel.ndim == 1 else 0
-    return matrix_rank(kernel)

@@ -337,24 +337,24 @@ def read(
     asked, kernel = read_output_dtype(dtype, out, x.dtype, kernel_value)
     if not isinstance(conjugate, bool | np.bool_):
         raise InvalidProblem(f"conjugate must be True or False; got {conjugate!r}")
-    layer = kernel.ndim == ndim + 2
-    if layer and x.ndim not in (ndim + 1, ndim + 2):
+    x_ndim, layer = x.ndim, kernel.ndim == ndim + 2
+    if layer and x_ndim not in (ndim + 1, ndim + 2):
         raise InvalidProblem(
             f"a layer kernel of shape {kernel.shape} needs x of {ndim + 1} axes, or {ndim + 2} with a batch; "
             f"got shape {x.shape}"
         )
-    arrays = x.ndim, x.dtype, kernel.shape, kernel.dtype, asked, bias is not None, memory
+    arrays = x_ndim, x.dtype, kernel.shape, kernel.dtype, asked, bias is not None, memory
     words = overflow, mode, boundary, fill_value, padding, center, stride, dilation, groups, axes, channel_axis
-    read_words = _kept_form if {*map(type, words)} <= PLAIN else _Form.of
+    read_words = _kept_form if _is_plain(words) else _Form.of
     form = read_words(ndim, *arrays, *words)
     fields = form.fields
     if layer:
         _require_channels(x.shape, form)
         kernel = kernel.transpose(form.kernel_axes)
     x_shape = tuple([x.shape[axis] for axis in form.x_axes])
-    colours = not layer and axes is None and channel_axis is None and x.ndim == ndim + 1 and x.shape[-1] in (3, 4)
-    out_spatial, steps = _out_spatial(x_shape[x.ndim - ndim :], form, x.shape[-1] if colours else 0)
-    lead = x_shape[: x.ndim - ndim - layer]
+    colours = not layer and axes is None and channel_axis is None and x_ndim == ndim + 1 and x.shape[-1] in (3, 4)
+    out_spatial, steps = _out_spatial(x_shape[x_ndim - ndim :], form, x.shape[-1] if colours else 0)
+    lead = x_shape[: x_ndim - ndim - layer]
     out_shape = (*lead, kernel.shape[0], *out_spatial) if layer else (*lead, *out_spatial)
     if math.prod(out_shape) >= 2**62 // 16:
         raise InvalidProblem(f"the result of shape {out_shape} is larger than any memory")
@@ -374,7 +374,13 @@ def read(
     return Reading(problem, kernel, added, form.x_axes, form.x_axes, user_shape, form.kernel_axes)
 
 
-PLAIN = {type(None), str, int}  # equal ones mean the same: True and 1.0 are equal to 1, -0.0 to 0.0
+PLAIN = {type(None), str, int}
+
+
+def _is_plain(words: tuple[Any, ...]) -> bool:
+    """Whether equal ones mean the same: True and 1.0 are equal to 1, -0.0 to 0.0."""
+    kinds = {*map(type, words)} - PLAIN
+    return not kinds or (kinds == {tuple} and all(_is_plain(word) for word in words if type(word) is tuple))
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,21 +182,26 @@ def _offers(
     candidates: list[Candidate] = []
     refusals: list[tuple[str, str, str]] = []
     token = WORKERS.set(options.workers)
-    book, count = prices.current(), workers()
+    price = prices.current().pricing(problem, workers())
+    limited = options.strict or options.rtol is not None or options.max_memory is not None
     try:
         for name in sorted(asked):
             try:
-                answer = _priced(registry.get(name).offers(problem, facts))
+                answer = registry.get(name).offers(problem, facts)
+                if not isinstance(answer, Refusal):
+                    _check_offers(answer)
             except (Exception, SystemExit) as error:  # noqa: BLE001  # its own refusal, not the user's crash
                 answer = Refusal(f"failed while pricing: {type(error).__name__}: {error}")
             if isinstance(answer, Refusal):
                 refusals.append((name, "", answer.reason))
                 continue
+            if not answer:
+                refusals.append((name, "", "made no offer"))
             for offer in answer:
-                if reason := _limit(offer, options):
+                if limited and (reason := _limit(offer, options)):
                     refusals.append((name, offer.method, reason))
                 else:
-                    candidates.append(Candidate(name, offer, book.seconds(name, problem, offer, count)))
+                    candidates.append(Candidate(name, offer, price(name, offer)))
     finally:
         WORKERS.reset(token)
     if len(candidates) > 1:
@@ -204,10 +209,8 @@ def _offers(
     return candidates, refusals
 
 
-def _priced(answer: Any) -> list[Offer] | Refusal:
-    """Return a backend's answer, or raise TypeError for what is none."""
-    if isinstance(answer, Refusal):
-        return answer
+def _check_offers(answer: Any) -> None:
+    """Raise for what is no list of offers."""
     if not isinstance(answer, list | tuple):
         raise TypeError(f"offers must be a list or a Refusal; got {type(answer).__name__}")
     for offer in answer:
@@ -215,7 +218,6 @@ def _priced(answer: Any) -> list[Offer] | Refusal:
             raise TypeError(f"an offer must be an Offer; got {type(offer).__name__} {offer!r}")
         if not (offer.seconds >= 0 and offer.memory >= 0 and offer.error >= 0):
             raise ValueError(f"an offer's seconds, memory and error must be numbers of at least 0; got {offer}")
-    return list(answer) or Refusal("made no offer")
 
 
 def _limit(offer: Offer, options: Options) -> str:

@@ -428,8 +428,8 @@ def test_a_level_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("shape", "widths"), [((500,), (31,)), ((90, 700), (9, 40)), ((5, 5), (5, 3))])
 def test_the_tiles_that_are_priced_are_cut_as_those_that_run(shape: tuple[int, ...], widths: tuple[int, ...]) -> None:
     problem = ce.explain(np.ones(shape), np.ones(widths), mode="same", stride=2).problem
-    costs = compiled.costs_of(problem, compiled.compiled_levels()[0])
+    costs = compiled.costs_of(problem.ndim, compiled.compute_dtype(problem), compiled.compiled_levels()[0])
     found = list(compiled.tilings(problem, costs))
     assert found and found == [Tiling.of(problem, tiling.tile) for tiling in found]
-    prices = [compiled.seconds(costs, tiling, 1, 2) for tiling in found]
+    prices = [compiled.seconds(problem, costs, tiling, 2) for tiling in found]
     assert prices == pytest.approx(sorted(prices), rel=1e-12)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convengine import adjoint, native
 from convengine.native import cpu
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, kept_by_form
 from convengine_cython import dots
 from convengine_cython.factoring import Promise, factor, promise
 from convengine_cython.gradient import KernelGradientPlan
@@ -101,15 +101,16 @@ class Backend:
             level = chosen_level(cpu.asked_level())
         except RuntimeError as error:
             return Refusal(str(error))
-        offers = [_direct(problem, facts, level)]
+        size = _Size.of(problem)
+        offers = [_direct(problem, facts, level, size)]
         if promised := promise(problem, facts):
-            rate = SEPARABLE_RATES[level][element(problem.sum_dtype).str[1:]]
-            offer = _two_passes(problem, promised.rank * sum(problem.kernel_spatial), rate)
+            rate = SEPARABLE_RATES[level][_direct_form(problem).element]
+            seconds, memory = _two_passes(problem, promised.rank * sum(problem.kernel_spatial), rate, size)
             method = f"separable rank {promised.rank}, {level}"
-            offers.append(replace(offer, method=method, error=promised.error, normwise=promised.normwise))
+            offers.append(Offer(method, seconds, memory, promised.error, promised.normwise))
         if _is_box(problem, facts):
-            offer = _two_passes(problem, BOX_PRODUCTS, BOX_RATES[element(problem.sum_dtype).str[1:]])
-            offers.append(replace(offer, method=f"box, {level}"))
+            seconds, memory = _two_passes(problem, BOX_PRODUCTS, BOX_RATES[_direct_form(problem).element], size)
+            offers.append(Offer(f"box, {level}", seconds, memory, 0.0))
         return offers
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
@@ -119,47 +120,80 @@ class Backend:
         return adjoint.plan(problem, offer, self.offers, lambda forward, chosen: FilterPlan(forward, chosen))
 
 
-def _direct(problem: Problem, facts: KernelFacts, level: str) -> Offer:
+class _Size(NamedTuple):
+    """How much there is to do, and how many may do it."""
+
+    samples: int  # of x
+    outputs: int
+    threads: int
+
+    @classmethod
+    def of(cls, problem: Problem) -> "_Size":
+        return cls(math.prod(problem.x_shape), math.prod(problem.out_shape), workers())
+
+
+def _direct(problem: Problem, facts: KernelFacts, level: str, size: _Size) -> Offer:
     """The direct method's offer."""
-    summed = element(problem.sum_dtype)
-    products: float = problem.multiplications * (4 if problem.sum_dtype.kind == "c" else 1)
-    threads = workers() if products > SERIAL_PRODUCTS else 1
-    if level == "avx512" and problem.sum_dtype.kind == "f" and problem.op == "forward" and problem.ndim > 1:
-        tile, columns = TILE_BYTES // summed.itemsize, max(problem.out_spatial[-1], 1)
-        products *= -(-columns // tile) * tile / columns
-    traffic = _samples(problem) * SAMPLE_SECONDS
+    form = _direct_form(problem)
+    products: float = size.outputs * problem.taps * form.products
+    threads = size.threads if products > SERIAL_PRODUCTS else 1
+    if form.tile and level == "avx512":
+        columns = max(problem.out_spatial[-1], 1)
+        products *= -(-columns // form.tile) * form.tile / columns
+    traffic = (size.samples + size.outputs) * SAMPLE_SECONDS
     row = dots.promised(problem, facts, level)
     if row is not None:
-        ins, outs = (math.prod(shape) for shape in (problem.x_shape, problem.out_shape))
-        traffic = (ins * problem.x_dtype.itemsize + outs * problem.out_dtype.itemsize) * BYTE_SECONDS
+        moved = size.samples * problem.x_dtype.itemsize + size.outputs * problem.out_dtype.itemsize
+        traffic = moved * BYTE_SECONDS
         products *= 1 if len(set(problem.kernel_spatial)) == 1 < problem.ndim else UNEVEN
-    work = max(products / RATES[level][row or summed.str[1:]], traffic)
+    work = max(products / RATES[level][row or form.element], traffic)
+    memory = form.held + threads * (1 << 20)
+    return Offer("direct, " + level, CALL_SECONDS + work / threads, memory, direct_error(problem))
+
+
+class _DirectForm(NamedTuple):
+    """What the direct method's price takes from a problem, whatever its sizes."""
+
+    element: str  # type of the sums, or of their parts
+    products: int  # of these, for one
+    tile: int  # columns of a register tile of AVX-512; 0 where their last one costs no more than its share
+    held: int  # bytes for the kernel, or for sums of parts of its gradient
+
+
+@kept_by_form
+def _direct_form(problem: Problem) -> _DirectForm:
+    summed, kind = element(problem.sum_dtype), problem.sum_dtype.kind
+    tiled = kind == "f" and problem.op == "forward" and problem.ndim > 1
     taps = problem.taps * problem.channels[1] * summed.itemsize
-    scratch = threads * (1 << 20)
-    parts = min(64 * taps, max(PARTS_BYTES, taps))  # of the sums of a kernel's gradient
-    held = parts if problem.op == "grad_kernel" else KERNEL_COPIES * taps
-    return Offer(f"direct, {level}", CALL_SECONDS + work / threads, held + scratch, direct_error(problem))
+    parts = min(64 * taps, max(PARTS_BYTES, taps))
+    return _DirectForm(
+        element=summed.str[1:],
+        products=4 if kind == "c" else 1,
+        tile=TILE_BYTES // summed.itemsize if tiled else 0,
+        held=parts if problem.op == "grad_kernel" else KERNEL_COPIES * taps,
+    )
 
 
-def _two_passes(problem: Problem, products: int, rate: float) -> Offer:
-    """The nameless, exact offer of a method that makes so many products of an output."""
-    outputs = math.prod(problem.out_shape)
-    threads = workers() if outputs * products > SERIAL_PRODUCTS else 1
-    work = max(outputs * (products + PASS_PRODUCTS) / rate, _samples(problem) * SAMPLE_SECONDS)
+def _two_passes(problem: Problem, products: int, rate: float, size: _Size) -> tuple[float, int]:
+    """Seconds and bytes of a method that makes so many products of an output."""
+    threads = size.threads if size.outputs * products > SERIAL_PRODUCTS else 1
+    traffic = (size.samples + size.outputs) * SAMPLE_SECONDS
+    work = max(size.outputs * (products + PASS_PRODUCTS) / rate, traffic)
     held = KERNEL_COPIES * problem.taps * problem.sum_dtype.itemsize
-    return Offer("", TWO_PASSES_SECONDS + work / threads, held + threads * (1 << 20), 0.0)
-
-
-def _samples(problem: Problem) -> float:
-    return float(math.prod(problem.x_shape) + math.prod(problem.out_shape))
+    return TWO_PASSES_SECONDS + work / threads, held + threads * (1 << 20)
 
 
 def _is_box(problem: Problem, facts: KernelFacts) -> bool:
     """Whether running sums are exact and save something."""
+    # Sums of samples are bounded only where they are multiplied by a tap that is not 0.
+    return facts.box and facts.abs_sum > 0 and _takes_boxes(problem)
+
+
+@kept_by_form
+def _takes_boxes(problem: Problem) -> bool:
     plain = problem.op == "forward" and not problem.is_layer and problem.ndim < 3 and problem.is_integer
     dense = set(problem.stride) == set(problem.dilation) == {1}
-    # Sums of samples are bounded only where they are multiplied by a tap that is not 0.
-    return plain and dense and facts.box and facts.abs_sum > 0 and problem.taps > 1
+    return plain and dense and problem.taps > 1
 
 
 def _named(offer: Offer) -> tuple[str, str]:

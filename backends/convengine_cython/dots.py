@@ -14,7 +14,7 @@ import numpy as np
 
 from convengine.native import cpu
 from convengine.plugin import Filter
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, largest_magnitude
 from convengine_cython.layout import Layout
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["kind", "prepared", "promised"]
 
-SAMPLES = ("b1", "u1", "i1", "u2", "i2")
 SHIFTS = {("u1", "i1"): 128, ("i2", "u2"): -32768}  # of samples in a row of the first type
 LIMIT = 2**31 - 1
 
@@ -38,21 +37,21 @@ def kind(problem: Problem, largest_tap: int, abs_sum: int, abs_bias: int, level:
 
     `largest_tap` is the least n with all taps in -n-1 .. n.
     """
-    sample = problem.x_dtype.str[1:]
-    if problem.is_layer or not problem.is_integer or sample not in SAMPLES or largest_tap > 32767:
+    if problem.is_layer or not problem.is_integer or largest_tap > 32767 or problem.x_dtype.itemsize > 2:
         return None
-    info = np.iinfo(problem.x_dtype if sample != "b1" else np.uint8)
-    if max(-int(info.min), int(info.max)) * abs_sum + abs_bias > LIMIT:
+    if largest_magnitude(problem.x_dtype) * abs_sum + abs_bias > LIMIT:
         return None
-    return "u1" if sample[1] == "1" and largest_tap <= 127 and module_level(level) == "avx512vnni" else "i2"
+    narrow = problem.x_dtype.itemsize == 1 and largest_tap <= 127
+    return "u1" if narrow and module_level(level) == "avx512vnni" else "i2"
 
 
 def promised(problem: Problem, facts: KernelFacts, level: str) -> str | None:
     """What `kind` will say at least, as far as a kernel's dtype and facts tell; a bias may still take it back."""
     if problem.op != "forward" or problem.kernel_dtype.kind not in "biu":
         return None
-    info = np.iinfo(problem.kernel_dtype if problem.kernel_dtype.kind != "b" else np.uint8)
-    return kind(problem, min(int(facts.abs_sum), int(info.max)), int(facts.abs_sum), 0, level)
+    largest, abs_sum = largest_magnitude(problem.kernel_dtype), int(facts.abs_sum)
+    largest -= problem.kernel_dtype.kind == "i"  # as `kind` has it
+    return kind(problem, min(abs_sum, largest), abs_sum, 0, level)
 
 
 def prepared(problem: Problem, layout: Layout, level: str) -> Filter | None:

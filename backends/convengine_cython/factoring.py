@@ -22,7 +22,7 @@ import numpy as np
 
 from convengine.low_rank import roundoff, separate
 from convengine.plugin import Declined, direct_error
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, kept_by_form
 
 __all__ = ["Factors", "Promise", "factor", "promise"]
 
@@ -53,11 +53,26 @@ class Factors:
 
 def promise(problem: Problem, facts: KernelFacts) -> Promise | None:
     """What can be promised for a problem; None where factors would not be exact enough, or save nothing."""
+    if facts.rank not in (1, 2):
+        return None
+    made, key = _promises(problem), (facts.rank, facts.dropped)
+    if key not in made:
+        made[key] = _promise(problem, facts)
+    return made[key]
+
+
+@kept_by_form
+def _promises(problem: Problem) -> dict[tuple[int, float], Promise | None]:
+    """What was promised for problems of a form: by rank, and by the part that is dropped, a power of two."""
+    return {}
+
+
+def _promise(problem: Problem, facts: KernelFacts) -> Promise | None:
     if problem.op != "forward" or problem.is_layer or problem.ndim != 2 or problem.sum_dtype.kind == "c":
         return None
     height, width = problem.kernel_spatial
     rank = facts.rank
-    if rank not in (1, 2) or rank * (height + width) >= height * width:
+    if rank * (height + width) >= height * width:
         return None
     if problem.is_integer:
         return Promise(1, 0.0, False) if rank == 1 and facts.dropped == 0 else None

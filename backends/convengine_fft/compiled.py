@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import starmap
@@ -16,7 +16,7 @@ from convengine.boundary import pad_indices
 from convengine.native import cpu
 from convengine.native.codes import CODES, OVERFLOWS
 from convengine.plugin import Declined, Filter, Offer, require_magnitude, workers
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, kept_by_form
 from convengine_fft.exactness import EXACT, JUDGED, exact_limit, largest_sample
 from convengine_fft.pricing import Costs
 from convengine_fft.repair import Repair
@@ -65,6 +65,7 @@ def shape_of(tile: tuple[int, ...]) -> tuple[int, int]:
     return sides(*tile) if len(tile) == 1 else (tile[0], tile[1])
 
 
+@kept_by_form
 def _has_tiles(problem: Problem) -> bool:
     return not problem.is_layer and problem.ndim < 3 and problem.sum_dtype.kind != "c" and problem.taps > 0
 
@@ -74,18 +75,20 @@ def tilings(problem: Problem, costs: Costs) -> Iterator[Tiling]:
 
     The order is that for one image and two workers: a batch and more workers must give the bits of each image alone.
     """
-    return starmap(Tiling, costs.tiles(LENGTHS[problem.ndim], widths(problem), dense(problem)))
+    samples = math.prod(problem.spatial)
+    return starmap(Tiling, costs.tiles(LENGTHS[problem.ndim], widths(problem), dense(problem), samples))
 
 
-def costs_of(problem: Problem, level: str) -> Costs:
-    """What a price needs to know of a problem."""
-    dtype = compute_dtype(problem)
-    return Costs(problem.ndim, dtype.itemsize, RATES[level][dtype.str[1:]], math.prod(problem.spatial))
+@lru_cache(maxsize=16)
+def costs_of(ndim: int, dtype: np.dtype[Any], level: str) -> Costs:
+    """What tiles of a level cost, computed in a dtype."""
+    return Costs(ndim, dtype.itemsize, RATES[level][dtype.str[1:]])
 
 
-def seconds(costs: Costs, tiling: Tiling, images: int, threads: int) -> float:
+def seconds(problem: Problem, costs: Costs, tiling: Tiling, threads: int) -> float:
     """Estimated time of one call."""
-    return costs.seconds(tiling.tile, tiling.outputs, tiling.counts, images, threads)
+    images, samples = math.prod(problem.batch), math.prod(problem.spatial)
+    return costs.seconds(tiling.tile, tiling.outputs, tiling.counts, samples, images, threads)
 
 
 def memory(problem: Problem, tiling: Tiling, threads: int) -> int:
@@ -107,16 +110,18 @@ def offers(problem: Problem, facts: KernelFacts) -> list[Offer]:
     if not _has_tiles(problem):
         return []
     level = chosen_level(cpu.asked_level())
-    costs = costs_of(problem, level)
+    costs = costs_of(problem.ndim, compute_dtype(problem), level)
     least = min(largest_sample(problem), JUDGED) if problem.is_integer else 0
-    able = (tiling for tiling in tilings(problem, costs) if not least or limit(problem, facts, tiling) >= least)
+    able = tilings(problem, costs)
+    if least:
+        able = (tiling for tiling in able if limit(problem, facts, tiling) >= least)
     if (best := next(able, None)) is None:
         return []
     threads = workers()
     return [
         Offer(
             method=f"{METHOD}{best}",
-            seconds=seconds(costs, best, math.prod(problem.batch), threads),
+            seconds=seconds(problem, costs, best, threads),
             memory=memory(problem, best, threads),
             error=0.0 if problem.is_integer else pair_error_factor(best.size, problem.sum_dtype),
             normwise=not problem.is_integer,

@@ -102,16 +102,16 @@ cdef double WASTE = 2.5         # times the least transformed samples along an a
 
 
 cdef class Costs:
-    """What a price of compiled tiles depends on: axes, bytes of a sample as computed, 5 N log2 N a second, samples."""
+    """What a price of compiled tiles depends on: axes, bytes of a sample as computed, 5 N log2 N a second."""
 
-    cdef double item, held, rate, samples
+    cdef double item, held, rate
     cdef int ndim
 
-    def __init__(self, int ndim, int item, double rate, samples):
-        self.ndim, self.item, self.rate, self.samples = ndim, item, rate, samples
+    def __init__(self, int ndim, int item, double rate):
+        self.ndim, self.item, self.rate = ndim, item, rate
         self.held = (6 if ndim == 1 else 4) * item  # bytes of planes and spectrum by the sample of a tile
 
-    cdef double price(self, cut_t* tile, double images, double threads) noexcept nogil:
+    cdef double price(self, cut_t* tile, double samples, double images, double threads) noexcept nogil:
         """Estimated time of one call, without what all calls take."""
         cdef double size = <double>tile[0].length * tile[1].length, rows = tile[0].length
         cdef double outputs = <double>tile[0].outputs * tile[1].outputs, count = <double>tile[0].count * tile[1].count
@@ -121,27 +121,27 @@ cdef class Costs:
         pair = PAIR + 10 * size * log2(size) / self.rate + 2 * ROW * rows + STREAM * fmax(self.held * size - CACHE, 0)
         pair += TOUCH * 2 * (size + outputs) * self.item
         rounds = <double>(<Py_ssize_t>((images * pairs + threads - 1) // threads))
-        moved = images * (self.samples + outputs * count) * self.item
+        moved = images * (samples + outputs * count) * self.item
         return rounds * pair + FAR * fmax(moved - NEAR, 0)
 
-    def seconds(self, tile, outputs, counts, Py_ssize_t images, Py_ssize_t threads):
-        """Estimated time of one call."""
+    def seconds(self, tile, outputs, counts, double samples, Py_ssize_t images, Py_ssize_t threads):
+        """Estimated time of one call, on so many images of so many samples."""
         cdef cut_t found[AXES]
         cdef int axis
         for axis in range(AXES):
             found[axis] = cut_t(1, 1, 1)
         for axis in range(self.ndim):
             found[axis] = cut_t(tile[axis], outputs[axis], counts[axis])
-        return CALL + self.price(found, images, threads)
+        return CALL + self.price(found, samples, images, threads)
 
-    def tiles(self, lengths, widths, dense):
-        """The tiles that can serve, for one image and two workers the cheapest first."""
+    def tiles(self, lengths, widths, dense, double samples):
+        """The tiles that can serve, for one image of so many samples and two workers the cheapest first."""
         cdef Cheapest order = Cheapest()
         cdef cut_t tile[AXES]
         cdef int number
         for number in range(order.cut([lengths] * self.ndim, widths, dense, WASTE)):
             order.pick(number, tile)
-            order.prices[number] = self.price(tile, 1, 2)
+            order.prices[number] = self.price(tile, samples, 1, 2)
         return order
 
 
@@ -164,6 +164,26 @@ cdef double TILE = 20e-6               # Python's share of one tile
 cdef double SCIPY_CALL = 100e-6        # Python's share of one call
 cdef double CROWDED = 1.6              # times TRANSFORM and COPIES for tiles too large for caches and vectors
 cdef double CROWD = 4 << 20            # bytes: above four of these, or in 1-D above a quarter
+
+
+cdef list doublings(widths, dense):
+    """Lengths to compare along each axis: powers of two, from the kernel's width to that of one tile for all."""
+    cdef int axis, ndim = len(widths), most = 16 if ndim == 1 else 8 if ndim == 2 else 6
+    cdef Py_ssize_t length, least, whole
+    cdef list lengths = [], axis_lengths
+    for axis in range(ndim):
+        # A spectrum of one number would let NumPy vectorise its product over the batch, and round it otherwise.
+        least = length = 1 if axis < ndim - 1 else 2
+        least = max(least, widths[axis])
+        whole = max(least, dense[axis] - 1 + widths[axis])
+        while length < least:
+            length *= 2
+        axis_lengths = [length]
+        while length < whole and len(axis_lengths) < most:
+            length *= 2
+            axis_lengths.append(length)
+        lengths.append(axis_lengths)
+    return lengths
 
 
 cdef class OverlapCosts:
@@ -189,16 +209,13 @@ cdef class OverlapCosts:
         """Estimated time of one call on `count` tiles an image."""
         return self.price(size, count, images, workers)
 
-    def tiles(self, lengths, widths, dense, double most):
-        """The tiles of these lengths along each axis, for one image and one worker the cheapest first.
-
-        Of `most` samples at most.
-        """
+    def tiles(self, widths, dense, double most):
+        """The tiles of `most` samples at most that can serve, for one image and one worker the cheapest first."""
         cdef Cheapest order = Cheapest()
         cdef cut_t tile[AXES]
         cdef int number
         cdef double size, count
-        for number in range(order.cut(lengths, widths, dense, float("inf"))):
+        for number in range(order.cut(doublings(widths, dense), widths, dense, float("inf"))):
             order.pick(number, tile)
             size = <double>tile[0].length * tile[1].length * tile[2].length
             count = <double>tile[0].count * tile[1].count * tile[2].count

@@ -22,7 +22,6 @@ from convengine_fft.roots import root_error
 __all__ = ["Tiling", "candidates", "compute_dtype", "dense", "error_factor", "pair_error_factor", "widths"]
 
 BATCH_BYTES = 4 << 20  # working memory of the tiles transformed together, per worker: larger batches leave the cache
-SIZES = {1: 16, 2: 8, 3: 6}  # tile lengths tried per axis, by number of axes: each twice the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Tiling:
 
     def most_read(self, problem: Problem) -> int:
         """Samples of x and its border that a tile reads, at most, in one channel."""
-        return math.prod(most - 1 + width for most, width in zip(self.outputs, widths(problem), strict=True))
+        return math.prod([most - 1 + width for most, width in zip(self.outputs, widths(problem), strict=True)])
 
     def tile_bytes(self, problem: Problem) -> int:
         """Working memory of one tile: samples, their copy if not finite, spectra; sums, products, their transforms."""
@@ -125,27 +124,15 @@ def dense(problem: Problem) -> tuple[int, ...]:
     return tuple(max(n + before + after - width + 1, 0) for n, (before, after), width in axes)
 
 
-@kept
-def _lengths(problem: Problem) -> tuple[tuple[int, ...], ...]:
-    """Lengths of the tiles to compare, along each axis."""
-    lengths = []
-    for axis, (width, n) in enumerate(zip(widths(problem), dense(problem), strict=True)):
-        # A spectrum of one number would let NumPy vectorise its product over the batch, and round it otherwise.
-        least = 1 if axis < problem.ndim - 1 else 2
-        smallest, whole = (1 << (max(m, least) - 1).bit_length() for m in (width, n - 1 + width))
-        doublings = min((whole // smallest).bit_length(), SIZES[problem.ndim]) or 1  # an empty problem has a price too
-        lengths.append(tuple(smallest << i for i in range(doublings)))
-    return tuple(lengths)
-
-
 def candidates(problem: Problem, most: float = math.inf) -> Iterator[Tiling]:
     """Tilings, the cheapest first: from the kernel's width to one tile that covers all, of `most` samples at most.
 
     For one image and one worker: a batch and more workers must give the bits of each image alone.
     """
-    return starmap(Tiling, costs_of(problem).tiles(_lengths(problem), widths(problem), dense(problem), most))
+    return starmap(Tiling, costs_of(problem).tiles(widths(problem), dense(problem), most))
 
 
+@kept_by_form
 def compute_dtype(problem: Problem) -> np.dtype[Any]:
     """Dtype of the transforms: the sum's, float64 for integers."""
     return np.dtype(np.float64) if problem.is_integer else problem.sum_dtype

@@ -82,7 +82,7 @@ def _longer_pads(problem: Problem) -> tuple[int, ...]:
 @kept
 def _table(problem: Problem) -> int:
     """Bytes of SciPy's table of offsets: those of all taps, for each way in which the kernel may lie in the border."""
-    places = math.prod(min(k, n) for k, n in zip(problem.kernel_spatial, problem.spatial, strict=True))
+    places = math.prod(map(min, problem.kernel_spatial, problem.spatial))
     return 8 * problem.taps * places
 
 

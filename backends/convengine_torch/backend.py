@@ -16,7 +16,7 @@ from importlib.metadata import version
 import numpy as np
 
 from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, direct_error, is_installed, workers
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, kept_by_form
 
 __all__ = ["Backend"]
 
@@ -46,7 +46,7 @@ class Backend:
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
         """Offer the blocked kernels."""
-        if reason := _missing() or _refusal(problem) or _off_the_blocks(problem):
+        if reason := _refusal(problem) or _missing() or _off_the_blocks(problem):
             return Refusal(reason)
         rate = DEPTHWISE_RATE if _is_depthwise(problem) else RATE
         images = math.prod(problem.batch)
@@ -77,6 +77,7 @@ def _missing() -> str:
     return ""
 
 
+@kept_by_form
 def _refusal(problem: Problem) -> str:
     if problem.op != "forward":
         return f"computes op='forward' only, not {problem.op!r}"

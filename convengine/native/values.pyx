@@ -22,11 +22,81 @@ cdef inline double size_of(number value) noexcept nogil:
         return sqrt(square) if 1e-280 < square < 1e280 else cabs(value)  # which is slow, and never overflows
 
 
-cdef inline bint is_finite(number value) noexcept nogil:
+# Values go in turn to LANES of numbers, so that none waits for the one before.
+
+cdef enum:
+    LANES = 4
+
+cdef struct range_t:
+    double largest, least  # of absolute values
+    bint finite, nonnegative, box
+
+cdef struct sums_t:
+    double sizes, squares  # of values divided by the scale
+
+cdef struct lane_t:
+    double largest, least, lowest
+    double nothing  # 0 while all are finite: inf - inf is NaN
+    Py_ssize_t others
+
+
+cdef inline void meet(lane_t* lane, number value, number first) noexcept nogil:
+    cdef double size = size_of(value)
+    lane.largest, lane.least = max(lane.largest, size), min(lane.least, size)
+    lane.nothing += size - size
+    lane.others += value != first
     if number is double:
-        return isfinite(value)
-    else:
-        return isfinite(value.real) and isfinite(value.imag)
+        lane.lowest = min(lane.lowest, value)
+
+
+cdef range_t range_of(const number* values, Py_ssize_t count) noexcept nogil:
+    """The range of one value or more."""
+    cdef lane_t lanes[LANES]
+    cdef lane_t all_of
+    cdef Py_ssize_t at, whole = count - count % LANES
+    cdef int lane
+    for lane in range(LANES):
+        lanes[lane] = lane_t(0, INFINITY, INFINITY, 0, 0)
+    for at in range(whole // LANES):
+        for lane in range(LANES):
+            meet(&lanes[lane], values[LANES * at + lane], values[0])
+    for at in range(whole, count):
+        meet(&lanes[0], values[at], values[0])
+    all_of = lanes[0]
+    for lane in range(1, LANES):
+        all_of.largest, all_of.least = max(all_of.largest, lanes[lane].largest), min(all_of.least, lanes[lane].least)
+        all_of.lowest, all_of.others = min(all_of.lowest, lanes[lane].lowest), all_of.others + lanes[lane].others
+        all_of.nothing += lanes[lane].nothing
+    cdef bint finite = all_of.nothing == 0 and all_of.largest < INFINITY
+    cdef bint nonnegative = number is double and all_of.lowest >= 0
+    if not finite and nonnegative:  # NaN is not the lowest of any values
+        for at in range(count):
+            nonnegative = nonnegative and values[at] == values[at]
+    return range_t(all_of.largest, all_of.least, finite, nonnegative, all_of.others == 0)
+
+
+cdef inline void add(sums_t* sums, double size, double scale) noexcept nogil:
+    sums.sizes += size
+    if scale != 1:
+        size /= scale
+    sums.squares += size * size
+
+
+cdef sums_t sums_of(const number* values, Py_ssize_t count, double scale) noexcept nogil:
+    cdef sums_t lanes[LANES]
+    cdef Py_ssize_t at, whole = count - count % LANES
+    cdef int lane
+    for lane in range(LANES):
+        lanes[lane] = sums_t(0, 0)
+    for at in range(whole // LANES):
+        for lane in range(LANES):
+            add(&lanes[lane], size_of(values[LANES * at + lane]), scale)
+    for at in range(whole, count):
+        add(&lanes[0], size_of(values[at]), scale)
+    for lane in range(1, LANES):
+        lanes[0].sizes += lanes[lane].sizes
+        lanes[0].squares += lanes[lane].squares
+    return lanes[0]
 
 
 def look(const number[:, ::1] rows, tuple shape):
@@ -36,47 +106,37 @@ def look(const number[:, ::1] rows, tuple shape):
     -------
     most, norm, least : float
         Largest sum of absolute values and largest 2-norm of a row, and the smallest absolute value; inf, inf, 0 where a
-        value is not finite. In float64, one after the other: exact for whole numbers that add up to less than 2**26.
+        value is not finite. In float64, in any order: exact for whole numbers that add up to less than 2**26.
     box, nonnegative : bool
         Whether all values are one; whether none is negative, NaN or complex.
     symmetry : tuple of str
         "even", "odd" or "" under a flip of each axis of the shape.
     """
-    cdef Py_ssize_t row, column, axis, after, n, count = rows.shape[0] * rows.shape[1]
-    cdef double total, squares, size, scale, largest = 0, most = 0, norm = 0, least = INFINITY
-    cdef bint box = count > 0, nonnegative = number is double, finite = True
+    cdef Py_ssize_t row, axis, after, n, columns = rows.shape[1], count = rows.shape[0] * rows.shape[1]
+    cdef double scale, most = 0, norm = 0
+    cdef range_t all_of = range_t(0, INFINITY, True, number is double, count > 0)
+    cdef sums_t sums
     cdef list symmetry = []
-    for row in range(rows.shape[0]):
-        for column in range(rows.shape[1]):
-            finite = finite and is_finite(rows[row, column])
-            box = box and rows[row, column] == rows[0, 0]
-            if number is double:
-                nonnegative = nonnegative and rows[row, column] >= 0
-            size = size_of(rows[row, column])
-            largest = max(largest, size)
-            least = min(least, size)
-    scale = 1 if 1e-100 < largest < 1e100 else largest  # so that squares neither overflow nor vanish
-    if finite and largest:
+    if count:
+        all_of = range_of(&rows[0, 0], count)
+    scale = 1 if 1e-100 < all_of.largest < 1e100 else all_of.largest  # so that squares neither overflow nor vanish
+    if all_of.finite and all_of.largest:
         for row in range(rows.shape[0]):
-            total = squares = 0
-            for column in range(rows.shape[1]):
-                size = size_of(rows[row, column])
-                total += size
-                squares += (size / scale) * (size / scale)
-            most = max(most, total)
-            norm = max(norm, scale * sqrt(squares))
+            sums = sums_of(&rows[row, 0], columns, scale)
+            most = max(most, sums.sizes)
+            norm = max(norm, scale * sqrt(sums.squares))
     after = 1
     for axis in range(len(shape)):
         after *= shape[axis]
-    if after and rows.shape[1] % after:
-        raise ValueError(f"rows of {rows.shape[1]} values hold no arrays of shape {shape}")
+    if after and columns % after:
+        raise ValueError(f"rows of {columns} values hold no arrays of shape {shape}")
     for axis in range(len(shape)):
         n = shape[axis]
         after //= max(n, 1)
         symmetry.append(flip(rows, n, after) if count else "even")
-    if not (finite and largest < INFINITY):
-        return INFINITY, INFINITY, 0.0, box, nonnegative, tuple(symmetry)
-    return most, norm, least if count else 0.0, box, nonnegative, tuple(symmetry)
+    if not all_of.finite:
+        return INFINITY, INFINITY, 0.0, all_of.box, all_of.nonnegative, tuple(symmetry)
+    return most, norm, all_of.least if count else 0.0, all_of.box, all_of.nonnegative, tuple(symmetry)
 
 
 cdef str flip(const number[:, ::1] rows, Py_ssize_t n, Py_ssize_t after):
@@ -95,48 +155,79 @@ cdef str flip(const number[:, ::1] rows, Py_ssize_t n, Py_ssize_t after):
     return "even" if even else "odd"
 
 
+cdef double largest_of(const number* values, Py_ssize_t count) noexcept nogil:
+    """The largest of |values|, not NaN; -1 if there is none."""
+    cdef double largest[LANES]
+    cdef Py_ssize_t at, whole = count - count % LANES
+    cdef int lane
+    for lane in range(LANES):
+        largest[lane] = -1
+    for at in range(whole // LANES):
+        for lane in range(LANES):
+            largest[lane] = max(largest[lane], size_of(values[LANES * at + lane]))
+    for at in range(whole, count):
+        largest[0] = max(largest[0], size_of(values[at]))
+    for lane in range(1, LANES):
+        largest[0] = max(largest[0], largest[lane])
+    return largest[0]
+
+
+cdef enum:
+    SOME = 6  # rows and columns that are looked at before all are: nearly every matrix of a high rank shows it there
+
+
 def crosses(const number[:, ::1] matrix, double share, Py_ssize_t limit):
     """How many crosses leave nothing above a share of the largest value of a matrix; and whether so many do.
 
     A cross is the column of the largest entry times its row over that entry. None, and it is so, for zeros and where
     the share under- or overflows.
     """
-    cdef Py_ssize_t columns = matrix.shape[1], count = matrix.shape[0] * columns
-    cdef Py_ssize_t at, row, column, pivot, pivot_row, pivot_column, rank
-    cdef double size, most, noise = 0
-    cdef number factor
-    cdef number* left = <number*>malloc(max(count, 1) * sizeof(number))
+    cdef Py_ssize_t rows = matrix.shape[0], columns = matrix.shape[1], rank, row, column
+    cdef number some[SOME * SOME]
+    cdef double noise = share * largest_of(&matrix[0, 0], rows * columns) if rows * columns else 0
+    if not 0 < noise < INFINITY:
+        return 0, True
+    if limit < SOME <= min(rows, columns):
+        for row in range(SOME):
+            for column in range(SOME):
+                some[row * SOME + column] = matrix[row * (rows - 1) // (SOME - 1), column * (columns - 1) // (SOME - 1)]
+        if rank_of(some, SOME, SOME, noise, limit) < 0:
+            return limit, False
+    cdef number* left = <number*>malloc(rows * columns * sizeof(number))
     if left == NULL:
         raise MemoryError
-    try:
-        if count:
-            memcpy(left, &matrix[0, 0], count * sizeof(number))
-        for rank in range(limit + 1):
-            most, pivot = -1, 0
-            for at in range(count):
-                size = size_of(left[at])
-                if size > most:
-                    most, pivot = size, at
-            if rank == 0:
-                noise = share * most
-                if not 0 < noise < INFINITY:
-                    return 0, True
-            if most <= noise:
-                return rank, True
-            if rank == limit:
-                break
-            pivot_row, pivot_column = pivot // columns, pivot % columns
-            for row in range(matrix.shape[0]):
-                if row != pivot_row:
-                    factor = left[row * columns + pivot_column] / left[pivot]
-                    for column in range(columns):
-                        left[row * columns + column] = \
-                            left[row * columns + column] - factor * left[pivot_row * columns + column]
-            for column in range(columns):
-                left[pivot_row * columns + column] = 0
-        return limit, False
-    finally:
-        free(left)
+    memcpy(left, &matrix[0, 0], rows * columns * sizeof(number))
+    rank = rank_of(left, rows, columns, noise, limit)
+    free(left)
+    return (limit, False) if rank < 0 else (rank, True)
+
+
+cdef Py_ssize_t rank_of(
+        number* left, Py_ssize_t rows, Py_ssize_t columns, double noise, Py_ssize_t limit) noexcept nogil:
+    """How many crosses, taken from `left`, leave nothing above the noise; -1 if more than the limit."""
+    cdef Py_ssize_t rank, row, column, at
+    cdef double most
+    cdef number factor
+    cdef number* pivot
+    for rank in range(limit + 1):
+        most = largest_of(left, rows * columns)
+        if most <= noise:
+            return rank
+        if rank == limit:
+            break
+        at = 0
+        while size_of(left[at]) != most:
+            at += 1
+        pivot = left + at // columns * columns
+        at %= columns
+        for row in range(rows):
+            if left + row * columns != pivot:
+                factor = left[row * columns + at] / pivot[at]
+                for column in range(columns):
+                    left[row * columns + column] = left[row * columns + column] - factor * pivot[column]
+        for column in range(columns):
+            pivot[column] = 0
+    return -1
 
 
 def unit(const double[:, ::1] matrix, int bits):

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -81,11 +81,15 @@ def key_of(backend: str, problem: Problem, method: str, workers: int) -> Key | N
     return (backend, _family(method), problem.ndim, name, workers > 1) if name else None
 
 
+@kept_by_form
+def _width(problem: Problem) -> float:
+    return math.log2(max(math.prod(problem.kernel_shape), 1)) / problem.ndim
+
+
 @kept
 def sizes_of(problem: Problem) -> tuple[float, float]:
     """Where a problem lies on the grids: samples of all results and taps, as those along one axis of a cube."""
-    outputs, taps = math.prod(problem.out_shape), math.prod(problem.kernel_shape)
-    return math.log2(max(outputs, 1)) / problem.ndim, math.log2(max(taps, 1)) / problem.ndim
+    return math.log2(max(math.prod(problem.out_shape), 1)) / problem.ndim, _width(problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +109,18 @@ class Prices:
 
     def seconds(self, backend: str, problem: Problem, offer: Offer, workers: int) -> float:
         """What an offer is expected to take."""
-        key = key_of(backend, problem, offer.method, workers)
-        found = None if key is None else self.series.get(key)
-        return offer.seconds if found is None else offer.seconds * found.at(*sizes_of(problem))
+        return self.pricing(problem, workers)(backend, offer)
+
+    def pricing(self, problem: Problem, workers: int) -> Callable[[str, Offer], float]:
+        """What offers of a backend for a problem are expected to take: a function of both."""
+        series, ndim, kind, threaded = self.series, problem.ndim, _kind(problem), workers > 1
+        sizes = sizes_of(problem)
+
+        def seconds(backend: str, offer: Offer) -> float:
+            found = series.get((backend, _family(offer.method), ndim, kind, threaded))
+            return offer.seconds if found is None else offer.seconds * found.at(*sizes)
+
+        return seconds
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
