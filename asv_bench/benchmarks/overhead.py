@@ -33,6 +33,44 @@ class SmallCall:
         ce.corr2d(self.x, self.kernel, mode="same", boundary="reflect", backend=self.backend, out=self.out)
 
 
+SAME = {"mode": "same", "boundary": "reflect"}
+PLANS = {  # operation, the shape of x but for its first axis, samples, kernel, keywords
+    "image 3x3": ("corr2d", (64,), "f4", (3, 3), SAME),
+    "image 7x7": ("corr2d", (512,), "f4", (7, 7), SAME),
+    "image 31x31": ("corr2d", (1024,), "f4", (31, 31), SAME),
+    "float64 image 31x31, zeros": ("corr2d", (512,), "f8", (31, 31), {"mode": "same"}),
+    "uint8 image 7x7": ("corr2d", (512,), "u1", (7, 7), SAME),
+    "Gaussian 9x9": ("corr2d", (300,), "f4", "gaussian", SAME),
+    "signal 63 taps": ("corr1d", (), "f4", (63,), SAME),
+    "volume 5x5x5": ("corr3d", (24, 24), "f4", (5, 5, 5), SAME),
+    "layer 8 to 4, 3x3": ("corr2d", (8, 32, 32), "f4", (4, 8, 3, 3), {"padding": 1}),
+}
+
+
+class Planning:
+    """`ce.plan` of a new problem: x has another size at every call, and a kernel of random values."""
+
+    version = "1"
+    params = (list(PLANS),)
+    param_names = ("problem",)
+
+    def setup(self, problem):
+        self.operation, self.rest, dtype, kernel, self.how = PLANS[problem]
+        rng = np.random.default_rng(0)
+        if kernel == "gaussian":
+            kernels = [ce.filters.gaussian(1 + i / 600, ndim=2).astype(np.float32) for i in range(64)]
+        elif dtype == "u1":
+            kernels = list(rng.integers(-9, 10, (64, *kernel)).astype(np.int8))
+        else:
+            kernels = list(rng.standard_normal((64, *kernel)).astype(dtype))
+        self.sample, self.kernels, self.size = np.zeros((), dtype), kernels, 64
+
+    def time_plan(self, problem):
+        self.size += 1
+        x = np.broadcast_to(self.sample, (self.size, *self.rest))  # takes no memory
+        ce.plan(self.operation, x, self.kernels[self.size % 64], **self.how)
+
+
 class Region:
     """What a parallel region of two workers costs beside its work; 0 and 1 ms after the one before."""
 

@@ -28,7 +28,7 @@ SELECTIONS: dict[str, tuple[str, ...]] = {
         IMAGES.format(n=1024, k="(3|7|15|31|63)"),
         IMAGES.format(n=r"\d+", k=7),
         r"^comparisons\.",
-        r"^overhead\.(SmallCall|Import)",
+        r"^overhead\.(SmallCall|Planning|Import)",
         r"filters\.Stages\..*\('convengine'",
     ),
     "full": (".",),
