@@ -10,7 +10,7 @@ three arrays is computed from the other two, and shapes and dtypes stay with the
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -270,15 +270,13 @@ class Problem:
 NUMBERS = count()
 
 
-def kept(function: Callable[[Problem], T], *, by_form: bool = False) -> Callable[[Problem], T]:
+def kept(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
     """Keep what a function makes of a problem beside its fields: for what is asked again and again while one is priced.
 
     Parameters
     ----------
     function : callable
         Of a problem alone; what it returns must not be changed, and is not None.
-    by_form : bool, optional
-        Whether it holds for all problems that differ in the sizes of x and of the result alone.
 
     Returns
     -------
@@ -298,23 +296,67 @@ def kept(function: Callable[[Problem], T], *, by_form: bool = False) -> Callable
     computed
     (2, 2)
     """
-    name = f"{function.__module__}.{function.__qualname__} {next(NUMBERS)}"  # others may be of the same name
+    name = _name(function)
 
     @wraps(function)
     def look(problem: Problem) -> T:
         found: T | None = problem.__dict__.get(name)
         if found is None:
             found = problem.__dict__[name] = function(problem)
-            if by_form and (form := problem.__dict__.get("form")) is not None:
+        return found
+
+    return look
+
+
+def kept_by_form(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
+    """Keep what a function makes of a problem for all problems of its form, which differ in sizes alone.
+
+    Parameters
+    ----------
+    function : callable
+        Of a problem alone, whatever the sizes of x and of the result; what it returns is not None.
+
+    Returns
+    -------
+    callable
+        The function, computed once for the problems of a form that the engine has read.
+
+    Examples
+    --------
+    >>> import convengine as ce
+    >>> from convengine.problem import kept_by_form
+    >>> @kept_by_form
+    ... def widest(problem):
+    ...     print("computed")
+    ...     return max(problem.kernel_spatial)
+    >>> for n in (10, 20):
+    ...     print(widest(ce.explain([1.0] * n, [1.0, 1.0]).problem))
+    computed
+    2
+    2
+    """
+    name = _name(function)
+
+    @wraps(function)
+    def look(problem: Problem) -> T:
+        values = problem.__dict__
+        found: T | None = values.get(name)
+        if found is None:
+            found = values[name] = function(problem)
+            if (form := values.get("form")) is not None:
                 form[name] = found
         return found
 
     return look
 
 
+def _name(function: Callable[[Problem], Any]) -> str:
+    """What its results are kept under; others may be of the same name."""
+    return f"{function.__module__}.{function.__qualname__} {next(NUMBERS)}"
+
+
 FIELDS = tuple(field.name for field in fields(Problem))
 FORM = tuple(name for name in FIELDS if name not in ("x_shape", "out_shape"))
-kept_by_form = partial(kept, by_form=True)
 
 
 @dataclass(frozen=True)
