@@ -1,7 +1,4 @@
-"""The backend named cupy: its arithmetic on NumPy arrays that act like a device's, its refusals, and a GPU's answers.
-
-`Device` arrays are what CuPy's are where it matters: they never mix with NumPy's.
-"""
+"""The backend named cupy: its arithmetic on NumPy arrays that act like a device's, its refusals, a GPU's answers."""
 
 import ctypes
 import importlib.machinery
@@ -11,7 +8,6 @@ import types
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from types import SimpleNamespace
 from typing import Any, Never
 
@@ -19,101 +15,17 @@ import numpy as np
 import pytest
 from convengine_cupy import Backend, device, elementwise, ndimage
 from convengine_cupy.elementwise import Pieces
-from numpy.typing import NDArray
+from device_arrays import XP, Array, Device, as_user, bound_holds, canonical, facts_of, on_device, problems, reading_of
 
-from convengine.api import DEFAULTS, OPERATIONS
 from convengine.boundary import Boundary
 from convengine.plugin import Offer, Refusal
-from convengine.problem import KernelFacts, Problem
-from convengine.reading import Reading, read, read_array
-from convengine.testing.arguments import BOUNDARIES
-from convengine.testing.bounds import check, componentwise
-from convengine.testing.cases import Case, Seeded, assemble, covering_cases, draw_row
-from convengine.testing.oracle import Reference, reference
+from convengine.problem import Problem
+from convengine.reading import Reading, read_array
+from convengine.testing.oracle import reference
 
-Array = NDArray[Any]
 METHODS = ("elementwise", "elementwise, matmul over channels", "cupyx.scipy.ndimage.correlate")
 ELEMENTWISE, MATMUL, NDIMAGE = METHODS
-
-
-# ---- an array module that is as strict as CuPy
-
-
-class Device(np.ndarray[Any, Any]):
-    """An array that refuses what CuPy's arrays refuse."""
-
-    bounded = True  # whether a Python integer beyond the dtype is an error, as CuPy 14 has it
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        outs = keywords.pop("out", ())
-        arrays = [value for value in (*inputs, *outs) if isinstance(value, np.ndarray)]
-        if any(type(array) is not Device for array in arrays):
-            raise TypeError(f"{ufunc.__name__} of device and host arrays")
-        for value in inputs:
-            if self.bounded and type(value) is int and (dtype := arrays[0].dtype).kind in "iu":
-                dtype.type(value)
-        bare = [value.view(np.ndarray) if isinstance(value, np.ndarray) else value for value in inputs]
-        if outs:
-            keywords["out"] = tuple(out.view(np.ndarray) for out in outs)
-        result = getattr(ufunc, method)(*bare, **keywords)
-        return outs[0] if outs else on_device(result)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(value, np.ndarray) and type(value) is not Device:
-            raise TypeError("a host array put into a device array")
-        super().__setitem__(key, value)
-
-
-def on_device(value: Any) -> Any:
-    return np.asarray(value).view(Device) if isinstance(value, np.ndarray | np.generic) else value
-
-
-class Module:
-    """NumPy, with device arrays in and out."""
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(np, name)
-
-        def call(*args: Any, **keywords: Any) -> Any:
-            if name not in ("asarray", "array") and any(type(value) is np.ndarray for value in args):
-                raise TypeError(f"{name} of a host array")
-            return on_device(function(*args, **keywords))
-
-        return call
-
-
-XP = Module()
-
-
-@cache
-def problems() -> tuple[tuple[Case, Reading, Reference], ...]:
-    """Every sort of problem that is not empty, and some that suit ndimage, with the oracle's answers."""
-    choose = Seeded(4)
-    only = {
-        "kind": ("filter", "batch", "axes", "colour"),
-        "stride": (1,),
-        "dilation": (1,),
-        "mode": ("same", "center"),
-        "boundary": BOUNDARIES,
-        "shape": ("odd", "even"),
-        "values": ("plain",),
-    }
-    suited = (assemble(choose, draw_row(choose, only), f"{index:03d}-ndimage-") for index in range(200))
-    found = []
-    for case in (*covering_cases(), *suited):
-        reading = reading_of(case.name, case.x, case.kernel, **case.keywords)
-        if 0 not in (*reading.problem.x_shape, *reading.problem.out_shape) and reading.problem.taps:
-            found.append((case, reading, reference(case.name, case.x, case.kernel, **case.keywords)))
-    return tuple(found)
-
-
-def reading_of(name: str, x: Any, kernel: Any, memory: str = "cuda:0", **keywords: Any) -> Reading:
-    ndim, flip, _ = OPERATIONS[name]
-    return read(ndim, flip, read_array(x, "x"), kernel, **(DEFAULTS | keywords), out=None, memory=memory)
-
-
-def facts_of(reading: Reading) -> KernelFacts:
-    return KernelFacts.of(reading.kernel, reading.problem.ndim)
+DIRECT = "direct"  # whose arithmetic test_cupy_kernels.py is about
 
 
 def allowed(reading: Reading, method: str) -> bool:
@@ -133,25 +45,9 @@ def prepared(reading: Reading, method: str, xp: Any = XP) -> Any:
     return ndimage.prepare(reading.problem, reading.kernel, reading.bias, scipy.ndimage.correlate, xp)
 
 
-def canonical(reading: Reading, x: Any) -> Any:
-    return on_device(read_array(x, "x").transpose(reading.x_axes))
-
-
-def as_user(reading: Reading, answer: Any) -> Array:
-    assert type(answer) is Device
-    return answer.view(np.ndarray).transpose(np.argsort(reading.out_axes))
-
-
 def compute(method: str, name: str, x: Any, kernel: Any, **keywords: Any) -> Array:
     reading = reading_of(name, x, kernel, **keywords)
     return as_user(reading, prepared(reading, method)(canonical(reading, x)))
-
-
-def bound_holds(case_id: str, got: Array, expected: Reference) -> None:
-    try:
-        assert check(got, expected, componentwise(expected)) <= 1
-    except AssertionError as error:
-        raise AssertionError(f"{case_id}: {error}") from error
 
 
 # ---- answers
@@ -470,8 +366,8 @@ def unneeded(problem: Problem) -> Never:
 def test_offers_name_what_holds(cupy: SimpleNamespace) -> None:
     x = np.ones((2, 5, 5), np.float32)
     ones = np.ones((3, 3), np.float32)
-    assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == {ELEMENTWISE, NDIMAGE}
-    assert set(methods_of(reading_of("corr2d", x, ones))) == {ELEMENTWISE}
+    assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == {DIRECT, ELEMENTWISE, NDIMAGE}
+    assert set(methods_of(reading_of("corr2d", x, ones))) == {DIRECT, ELEMENTWISE}
     layer = np.ones((4, 2, 3, 3), np.float32)
     assert set(methods_of(reading_of("corr2d", x, layer))) == {ELEMENTWISE, MATMUL}
     assert set(methods_of(reading_of("corr2d", x, layer[:, :1], groups=2))) == {ELEMENTWISE}
@@ -623,7 +519,7 @@ MISSING = device.missing() or device.missing_device(0)
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [DIRECT, *METHODS])
 def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
     import cupy
 
@@ -642,11 +538,12 @@ def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-def test_a_gpu_works_on_the_current_stream() -> None:
+@pytest.mark.parametrize("method", [DIRECT, ELEMENTWISE])
+def test_a_gpu_works_on_the_current_stream(method: str) -> None:
     import cupy
 
     reading = reading_of("corr2d", np.ones((64, 64)), np.ones((3, 3)), mode="same")
-    ready = Backend().plan(reading.problem, methods_of(reading)[ELEMENTWISE], unneeded).prepare(reading.kernel)
+    ready = Backend().plan(reading.problem, methods_of(reading)[method], unneeded).prepare(reading.kernel)
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         got = ready(cupy.ones((64, 64)))

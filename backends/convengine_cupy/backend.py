@@ -1,17 +1,20 @@
 """What CuPy is asked for: refusals first, then the prices; device and stream stand here alone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from convengine import plugin
 from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error
 from convengine.problem import KernelFacts, Problem
-from convengine_cupy import device, elementwise, ndimage
+from convengine_cupy import device, direct, elementwise, ndimage, variants
+from convengine_cupy.variants import Variant
 
 __all__ = ["Backend"]
 
+DIRECT = "direct"
 ELEMENTWISE = "elementwise"
 MATMUL = "elementwise, matmul over channels"
 NDIMAGE = "cupyx.scipy.ndimage.correlate"
@@ -22,6 +25,10 @@ BYTES_PER_SECOND = 2e12
 PRODUCTS_PER_SECOND = 1e13  # matmul
 TAPS_PER_SECOND = 5e11  # ndimage: a test of the border and an integer division of indices for each
 SECONDS_PER_LAUNCH = 1e-5  # of Python and of CUDA
+# Multiply-adds of the direct kernel's strips, 0.7 of what the figures allow: int32 has half the units of float32, int64
+# takes some eight instructions. The general kernel reads two numbers for each.
+SUMS_PER_SECOND = {"float32": 2.3e13, "float64": 1.15e13, "int32": 1.15e13, "int64": 3e12}
+READS_PER_SECOND = 2e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +62,32 @@ class Plan:
 
         number = _number(self.problem.memory)
         with cupy.cuda.Device(number):
+            if self.method == DIRECT:
+                return Filter(number, direct.prepare(self.problem, kernel, bias, _compiled(number), cupy))
             if self.method != NDIMAGE:
                 return Filter(number, elementwise.prepare(self.problem, kernel, bias, self.method == MATMUL, cupy))
             from cupyx.scipy.ndimage import correlate
 
             return Filter(number, ndimage.prepare(self.problem, kernel, bias, correlate, cupy))
+
+
+def _compiled(number: int) -> Callable[[Variant], direct.Launch]:
+    """What makes a launch of a variant, on this device, which is current then."""
+
+    def load(variant: Variant) -> direct.Launch:
+        return _function(variant, number)
+
+    return load
+
+
+@lru_cache(maxsize=1024)
+def _function(variant: Variant, number: int) -> direct.Launch:
+    """Compile a variant, or find it in CuPy's cache on disk; a module is loaded on the device that is current."""
+    import cupy
+
+    module = cupy.RawModule(code=variant.source, options=variants.OPTIONS)
+    launch: direct.Launch = module.get_function(variants.NAME)
+    return launch
 
 
 class Backend:
@@ -68,11 +96,13 @@ class Backend:
     name = "cupy"
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
-        """Offer elementwise code for every forward problem, and what is faster where it holds."""
+        """Offer elementwise code for every forward problem, and what is faster where it holds: for filters, kernels."""
         if reason := _refusal(problem):
             return Refusal(reason)
         error = direct_error(problem)
         found = [_elementwise(problem, error)]
+        if not direct.refusal(problem):
+            found.insert(0, _direct(problem, error))
         if _has_matmul(problem):
             found.append(_matmul(problem, error))
         if not ndimage.refusal(problem, facts):
@@ -112,6 +142,18 @@ def _has_matmul(problem: Problem) -> bool:
     """Whether channels may be summed by matmul: complex products of infinities would not be the textbook's."""
     several = problem.channels[0] // problem.groups > 1
     return problem.is_layer and several and problem.sum_dtype.kind != "c" and device.matmul_is_exact()
+
+
+def _direct(problem: Problem, error: float) -> Offer:
+    """One launch; x is read and the result written once, or the multiply-adds take longer; then what `finish` does."""
+    outputs = math.prod(problem.out_shape)
+    moved = math.prod(problem.x_shape) * problem.x_dtype.itemsize + outputs * problem.out_dtype.itemsize
+    rate = SUMS_PER_SECOND[problem.sum_dtype.name] if direct.rolls(problem) else READS_PER_SECOND
+    memory = direct.temporaries(problem)
+    seconds = SECONDS_PER_LAUNCH + max(moved / BYTES_PER_SECOND, problem.multiplications / rate)
+    if memory:
+        seconds += 10 * SECONDS_PER_LAUNCH + 2 * memory / BYTES_PER_SECOND
+    return Offer(DIRECT, seconds, memory, error)
 
 
 def _elementwise(problem: Problem, error: float) -> Offer:

@@ -1,0 +1,162 @@
+"""Filters as one launch of a CUDA kernel of our own: rolling strips, or one thread for each output.
+
+Nothing here knows of devices: `load` makes a function of a source, and `xp` is the array module. Sums add their taps in
+row-major order in either kernel, so that an output's bits follow from its samples and the taps alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from convengine.plugin import finish
+from convengine.problem import Problem
+from convengine_cupy import layout
+from convengine_cupy.layout import Layout
+from convengine_cupy.variants import COLUMNS, Variant
+
+__all__ = ["Filter", "Launch", "prepare", "refusal", "rolls", "temporaries", "writes_results"]
+
+THREADS = 128  # of a block, in both kernels; the rolling one has a warp for each strip
+WARPS = 4
+MOST_TAPS = 256  # that are unrolled, and lie among the parameters of a launch
+MOST_HEIGHT = 16  # rows of sums that a lane keeps
+MOST_SHARED = 13  # taps across whose samples a lane shares between them
+REACH = 256  # samples of a row beyond a strip
+PLACES = 2**30  # along an axis, for 32-bit arithmetic
+MOST_STRIPS = 2**31 - 1  # and outputs that are counted in 32 bits
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Launch: TypeAlias = Callable[[tuple[int], tuple[int], tuple[Any, ...]], None]  # grid, block, arguments
+
+
+def refusal(problem: Problem) -> str:
+    """Why it does not do this problem; empty if it does."""
+    if problem.is_layer:
+        return "filters only"
+    if problem.sum_dtype.kind == "c":
+        return "sums of real numbers only"
+    return ""
+
+
+def rolls(problem: Problem) -> bool:
+    """Whether a problem may go by strips, as far as its shape tells; channels that lie last may yet reach too far."""
+    height, width = (1, *problem.kernel_spatial)[-2:]
+    reach = (width - 1) * problem.dilation[-1]
+    pads = [sum(pair) for pair in problem.pads]
+    short = all(n + pad < PLACES for n, pad in zip(problem.spatial, pads, strict=True))
+    small = height <= MOST_HEIGHT and height * width <= MOST_TAPS and reach <= REACH
+    return problem.ndim < 3 and set(problem.stride) == {1} and small and short
+
+
+def writes_results(problem: Problem) -> bool:
+    """Whether the kernel rounds by itself; what may have to raise an error is left to `plugin.finish`."""
+    if problem.out_dtype == problem.sum_dtype:
+        return True
+    if problem.out_dtype.kind == "f":
+        return problem.sum_dtype.kind == "f"
+    return problem.is_integer and problem.overflow in ("saturate", "wrap") and problem.out_dtype.kind in "iu"
+
+
+def temporaries(problem: Problem) -> int:
+    """Bytes beside x and out: what `finish` makes of the sums, where it is needed."""
+    return 0 if writes_results(problem) else 6 * math.prod(problem.out_shape) * problem.sum_dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A kernel of taps, on the host as parameters of a launch and on the device for the general kernel."""
+
+    problem: Problem
+    taps: Array
+    far_taps: Any
+    bias: Any
+    load: Callable[[Variant], Launch]
+    xp: Any
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """Filter x: one launch, and no waiting unless `finish` has errors to look for."""
+        problem, xp = self.problem, self.xp
+        usable = out is not None and not xp.may_share_memory(x, out) and _is_whole(out)
+        result = out if usable else xp.empty(problem.out_shape, problem.out_dtype)
+        if math.prod(problem.out_shape):
+            direct = writes_results(problem)
+            total = result if direct else xp.empty(problem.out_shape, problem.sum_dtype)
+            self._correlate(problem, x if _is_whole(x) else xp.ascontiguousarray(x), total)
+            if not direct:
+                finish(problem, total, None, result, xp=xp)
+        if out is not None and result is not out:
+            out[...] = result
+        return result if out is None else out
+
+    def _correlate(self, problem: Problem, x: Any, out: Any) -> None:
+        """Launch, once unless more batch axes than a launch takes are strewn over memory."""
+        found = Layout.of(problem, _in_samples(x), _in_samples(out))
+        if len(found.batch) > layout.MOST_AXES:
+            one = replace(problem, x_shape=x.shape[1:], out_shape=out.shape[1:])
+            for image, target in zip(x, out, strict=True):
+                self._correlate(one, image, target)
+            return
+        variant, work = self._variant(found, out)
+        rolling = variant.kernel == "rolling"
+        blocks = -(-int(work["total"]) // (WARPS if rolling else THREADS))
+        arrays = (x, out) if rolling else (x, out, self.far_taps)
+        self.load(variant)((blocks,), (THREADS,), (*arrays, self._arguments(variant, work)))
+
+    def _variant(self, found: Layout, out: Any) -> tuple[Variant, Array]:
+        """Strips where they fit, else a thread for each output; and the work."""
+        total = self.problem.sum_dtype
+        dtypes = self.problem.x_dtype, total, out.dtype
+        saturate = self.problem.overflow == "saturate"
+        _, height, width = found.taps
+        step = found.dilation[2] * found.inner[0]
+        pads = sum(self.problem.pads[-1])
+        near = (width - 1) * step <= REACH and (found.size[2] + pads) * found.inner[0] < PLACES
+        if rolls(self.problem) and near and found.out_size[1] < PLACES:
+            work = layout.task(found, True, total.itemsize)
+            if work["total"] <= MOST_STRIPS:
+                shared = step == 1 and width <= MOST_SHARED and _is_aligned(found, out, COLUMNS[total.itemsize] // 32)
+                return Variant("rolling", *dtypes, saturate, height, width, step, shared), work
+        work = layout.task(found, False, total.itemsize)
+        return Variant("general", *dtypes, saturate, wide=bool(work["total"] > MOST_STRIPS)), work
+
+    def _arguments(self, variant: Variant, work: Array) -> Array:
+        """The structure `Arguments` of a kernel's file."""
+        total, rolling = self.problem.sum_dtype, variant.kernel == "rolling"
+        fields: list[tuple[Any, ...]] = [("task", layout.TASK)]
+        fields += [("taps", total, self.taps.size)] * rolling
+        fields += [("bias", total), ("fill", self.problem.x_dtype)]
+        made = np.zeros((), np.dtype(fields, align=True))
+        made["task"], made["fill"] = work, self.problem.fill_value
+        if rolling:
+            made["taps"] = self.taps.ravel()
+        if self.bias is not None:
+            made["bias"] = self.bias[0]
+        return made
+
+
+def _in_samples(array: Any) -> Sequence[int]:
+    return [stride // array.itemsize for stride in array.strides]
+
+
+def _is_whole(array: Any) -> bool:
+    """Whether strides are multiples of a sample's size; the fields of a record need not be."""
+    return all(stride % array.itemsize == 0 for stride in array.strides)
+
+
+def _is_aligned(found: Layout, out: Any, together: int) -> bool:
+    """Whether a lane may write its outputs of a row at once."""
+    strides = [found.out_stride[1], *(axis[2] for axis in found.batch)]
+    return (
+        found.out_stride[2] == 1
+        and all(stride % together == 0 for stride in strides)
+        and out.data.ptr % (together * out.itemsize) == 0
+    )
+
+
+def prepare(problem: Problem, kernel: Any, bias: Any, load: Callable[[Variant], Launch], xp: Any) -> Filter:
+    """Bring a host kernel to where `xp` computes, in the sum's dtype."""
+    taps = np.ascontiguousarray(kernel.astype(problem.sum_dtype))
+    return Filter(problem, taps, xp.asarray(taps), None if bias is None else np.array(bias), load, xp)
