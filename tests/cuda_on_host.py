@@ -13,7 +13,7 @@ from convengine_cupy.variants import Variant
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("clang++")
-FLAGS = ("-std=c++17", "-O1", "-g0", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing", "-w")
+FLAGS = ("-std=c++17", "-O0", "-g0", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing", "-w")
 
 ENTRY = """
 }}
