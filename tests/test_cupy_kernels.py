@@ -5,29 +5,93 @@ and written, and how often, is looked at; what a GPU makes of the text is not: s
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from convengine_cupy import direct
+from convengine_cupy import direct, layout
+from convengine_cupy.layout import Layout
 from convengine_cupy.variants import Variant
 from cuda_on_host import COMPILER, Library
-from device_arrays import XP, Array, as_user, bound_holds, canonical, on_device, problems
+from device_arrays import XP, Array, as_user, bound_holds, canonical, on_device, problems, reading_of
 
 from convengine.boundary import Boundary
 from convengine.reading import Reading
 from convengine.testing.cases import Case
-from convengine.testing.oracle import Reference
+from convengine.testing.oracle import Reference, reference
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler, g++ or clang++, on the PATH")
+WAYS = ("adjacent", "apart", "general")  # the kernels that may do a filter: their bits are the same
 
 
-def prepared(reading: Reading, load: Any) -> direct.Filter:
-    return direct.prepare(reading.problem, reading.kernel, reading.bias, load, XP)
+def large_cases() -> Iterator[Case]:
+    """Filters of more than one strip: some that lie inside x, several bands, rows without borders."""
+    rng = np.random.default_rng(3)
+
+    def case(name: str, x: Array, k_shape: tuple[int, ...], **keywords: Any) -> Case:
+        floats = x.dtype.kind == "f"
+        kernel = rng.standard_normal(k_shape) if floats else rng.integers(-5, 6, k_shape)
+        return Case(f"{name}-{x.dtype}-{k_shape}", f"corr{len(k_shape)}d", x, kernel.astype(x.dtype), keywords)
+
+    for boundary in Boundary:
+        for size in ((3, 3), (2, 5), (9, 9)):
+            x = rng.standard_normal((45, 520), dtype=np.float32)
+            yield case(boundary, x, size, mode="same", boundary=boundary, fill_value=0.5 * (boundary == "constant"))
+    for dtype in (np.uint8, np.int16, np.float16, np.float64, np.int64):
+        x = (rng.standard_normal((38, 530)) * 50).astype(dtype)
+        yield case("dtypes", x, (3, 4), padding=((2, 3), (4, 1)), boundary=("wrap", "symmetric"), bias=3)
+        yield case("valid", x, (5, 3))
+        yield case("rounded", x, (3, 3), dtype="int8" if x.dtype.kind in "iu" else "float16")
+    x = rng.standard_normal((2, 3, 40, 300), dtype=np.float32)
+    yield case("batch", x, (3, 3), mode="full", boundary="reflect")
+    yield case("dilated", x, (3, 3), dilation=(4, 3), mode="same", boundary="edge")
+    yield case("stepped", x, (3, 3), stride=(2, 3), mode="same")
+    yield case("colours", np.moveaxis(x, 1, -1).copy(), (3, 5), channel_axis=-1, mode="same", boundary="wrap")
+    yield case("colours dilated", np.moveaxis(x, 1, -1).copy(), (2, 2), channel_axis=-1, mode="same", dilation=2)
+    yield case("deep", np.moveaxis(x, -1, 1)[:, :200].copy(), (2, 3), axes=(1, 3), mode="same")
+    yield case("signals", rng.standard_normal((21, 400), dtype=np.float32), (7,), mode="same", bias=0.5)
+    yield case("signals down", rng.standard_normal((400, 21), dtype=np.float32), (7,), axes=0, mode="same")
+    yield case("long", rng.standard_normal((2, 2000), dtype=np.float32), (199,), mode="same")
+    yield case("longer", rng.standard_normal(900, dtype=np.float32), (300,))
+    yield case("wide pads", rng.standard_normal((5, 7), dtype=np.float32), (3, 3), padding=150, boundary="reflect")
+    yield case("reversed", x[:, :, ::-1, ::-1], (3, 3), mode="same")
+    yield case("every second", x[..., ::2], (3, 3), mode="same")
+    yield case("fortran", np.asfortranarray(x[0, 0]), (3, 3), mode="same")
+    yield case("broadcast", np.broadcast_to(x[:, :1], x.shape), (3, 3), mode="same")
+    yield case("volume", rng.standard_normal((9, 10, 40), dtype=np.float32), (3, 2, 3), mode="same", boundary="edge")
+    strewn = np.zeros((2, 3) * 5 + (3, 140), np.float32)[(slice(None, None, 2), slice(None, None, 2)) * 5]
+    strewn[...] = rng.standard_normal(strewn.shape)
+    yield case("strewn", strewn, (2, 2), mode="same")
 
 
-def suited() -> list[tuple[Case, Reading, Reference]]:
-    return [entry for entry in problems() if not direct.refusal(entry[1].problem)]
+@cache
+def large() -> tuple[tuple[Case, Reading, Reference], ...]:
+    return tuple(
+        (case, reading_of(*case[1:4], **case.keywords), reference(*case[1:4], **case.keywords))
+        for case in large_cases()
+    )
+
+
+@cache
+def suited() -> tuple[tuple[Case, Reading, Reference], ...]:
+    return tuple(entry for entry in problems() if not direct.refusal(entry[1].problem))
+
+
+def run(case: Case, reading: Reading, load: Any, way: str = "adjacent") -> Array:
+    """Filter into a result that lies so that a kernel is chosen."""
+    problem = reading.problem
+    whole = on_device(np.zeros((*problem.out_shape[:-1], problem.out_shape[-1] + (way == "apart")), problem.out_dtype))
+    out = whole[..., : problem.out_shape[-1]]
+    with pytest.MonkeyPatch.context() as patch:
+        if way == "general":
+            patch.setattr(direct, "rolls", lambda problem: False)
+        ready = direct.prepare(problem, reading.kernel, reading.bias, load, XP)
+        assert ready(canonical(reading, case.x), out) is out
+    assert not whole[..., problem.out_shape[-1] :].any()
+    return out
 
 
 class Wanted:
@@ -41,25 +105,165 @@ class Wanted:
         return lambda grid, block, arguments: arguments[1].fill(0)
 
 
+def wanted() -> list[Variant]:
+    found = Wanted()
+    for case, reading, _ in suited():
+        run(case, reading, found.load)
+    for case, reading, _ in large():
+        for way in WAYS:
+            run(case, reading, found.load, way)
+    return list(found.variants)
+
+
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    wanted = Wanted()
-    for case, reading, _ in suited():
-        ask(reading, case, wanted.load)
-    return Library(wanted.variants, tmp_path_factory.mktemp("variants"))
-
-
-def ask(reading: Reading, case: Case, load: Any) -> Array:
-    out = on_device(np.zeros(reading.problem.out_shape, reading.problem.out_dtype))
-    assert prepared(reading, load)(canonical(reading, case.x), out) is out
-    return out
+    return Library(wanted(), tmp_path_factory.mktemp("variants"))
 
 
 def test_every_answer_lies_within_its_bound(library: Library) -> None:
     seen: Counter[Any] = Counter()
     for case, reading, expected in suited():
-        bound_holds(case.id, as_user(reading, ask(reading, case, library.load)), expected)
+        bound_holds(case.id, as_user(reading, run(case, reading, library.load)), expected)
         problem = reading.problem
         seen.update(["all", problem.sum_dtype.kind, problem.ndim, *problem.boundary])
     assert seen["all"] >= 200
     assert all(seen[trait] >= 10 for trait in ("i", "f", 1, 2, 3, *Boundary))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_large_answers_lie_within_their_bounds(library: Library, way: str) -> None:
+    for case, reading, expected in large():
+        bound_holds(case.id, as_user(reading, run(case, reading, library.load, way)), expected)
+
+
+def test_no_kernel_and_no_cut_changes_a_bit(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    for case, reading, _ in large():
+        expected = run(case, reading, library.load).tobytes()
+        for warps, least, most in ((1, 1, 7), (4224, 1, 128), (50, 16, 23)):
+            with monkeypatch.context() as patch:
+                patch.setattr(layout, "WARPS_AT_ONCE", warps)
+                patch.setattr(layout, "LEAST_ROWS", least)
+                patch.setattr(layout, "MOST_ROWS", most)
+                for way in WAYS:
+                    assert run(case, reading, library.load, way).tobytes() == expected, (case.id, warps, way)
+
+
+def test_problems_go_by_the_kernel_that_suits_them() -> None:
+    def chosen(x: Array, kernel: Array, way: str = "adjacent", **keywords: Any) -> Variant:
+        found = Wanted()
+        case = Case("", f"corr{kernel.ndim}d", x, kernel, keywords)
+        run(case, reading_of(*case[1:4], **keywords), found.load, way)
+        (variant,) = found.variants
+        return variant
+
+    def rolling(variant: Variant) -> tuple[Any, ...]:
+        assert variant.kernel == "rolling"
+        return variant.height, variant.width, variant.step, variant.adjacent
+
+    image, nine = np.ones((64, 64), np.float32), np.ones((9, 9), np.float32)
+    assert rolling(chosen(image, nine, mode="same")) == (9, 9, 1, True)
+    assert rolling(chosen(image, nine, "apart", mode="same")) == (9, 9, 1, False)
+    assert rolling(chosen(image, nine[:3, :2], dilation=(4, 5), mode="same")) == (3, 2, 5, False)
+    assert rolling(chosen(np.ones((64, 64, 3), np.uint8), nine[:3, :3], channel_axis=-1, mode="same")) == (
+        3,
+        3,
+        3,
+        False,
+    )
+    assert rolling(chosen(np.ones((30, 64), np.float32), nine[0], mode="same")) == (1, 9, 1, True)
+    assert rolling(chosen(np.ones((64, 30), np.float32), nine[0], axes=0, mode="same")) == (1, 9, 30, False)
+    assert chosen(np.ones((64, 70), np.float32), nine[0], axes=0, mode="same").kernel == "general"
+    assert chosen(image, nine, stride=2).kernel == "general"
+    assert chosen(np.ones((9, 9, 9), np.float32), np.ones((2, 2, 2), np.float32)).kernel == "general"
+    assert chosen(image, np.ones((17, 17), np.float32), mode="same").kernel == "general"
+
+
+def test_strips_cover_every_row() -> None:
+    for height in (1, 15, 16, 17, 127, 128, 129, 1000, 8192):
+        for dilation in (1, 3):
+            x = np.broadcast_to(np.float32(1), (height + 2 * dilation, 8192))
+            problem = reading_of("corr2d", x, np.ones((3, 3), np.float32), dilation=(dilation, 1)).problem
+            work = layout.task(Layout.of(problem, (8192, 1), (8190, 1)), True, 4)
+            rows, bands = int(work["rows"]), int(work["bands"])
+            assert 1 <= rows <= layout.MOST_ROWS
+            assert bands % dilation == 0
+            assert (bands // dilation - 1) * rows < -(-height // dilation) <= bands // dilation * rows
+            assert work["chunks"] == 64
+
+
+# ---- what the definition says of infinities, batches and results
+
+
+def test_the_batch_changes_no_bit(library: Library) -> None:
+    (case, reading, _), *_ = (entry for entry in large() if entry[0].id.startswith("batch"))
+    together = run(case, reading, library.load)
+    for number in range(2):
+        alone = case._replace(x=case.x[number : number + 1])
+        got = run(alone, reading_of(*alone[1:4], **alone.keywords), library.load)
+        assert got.tobytes() == together[number : number + 1].tobytes()
+
+
+# ---- bugs that are planted
+
+
+BUGS = {
+    "a border sample in the place of the fill value": (
+        "if (rule == CONSTANT) return -1;",
+        "if (rule == CONSTANT) return 0;",
+    ),
+    "an edge that is repeated": ("2 * (n - shared_edge)", "2 * n"),
+    "a mirror one sample off": ("2 * n - 1 - shared_edge - at", "2 * n - 2 - shared_edge - at"),
+    "no floor of negative positions": ("(element < 0 ? element - (inner - 1) : element) / inner", "element / inner"),
+    "a ring that does not turn": ("a > 0 ? sum[a - 1][j]", "a > 0 ? sum[a][j]"),
+    "a ring that turns the other way": ("a = HEIGHT - 1; a >= 0; --a", "a = 0; a < HEIGHT; ++a"),
+    "a row too late": ("if (row >= HEIGHT - 1)", "if (row >= HEIGHT)"),
+    "no bias": ("sums[j] + bias", "sums[j]"),
+    "bands that overlap": ("apart * each * apart", "apart * (each - 1) * apart"),
+    "rows of x one sample further apart": ("row * task.x_stride[1], q,", "row * (task.x_stride[1] + 1), q,"),
+    "no barrier": ("__syncwarp();", ""),
+    "one line for all rows": ("(row & 1) * LINE", "0"),
+    "samples that nobody brings": ("(COLUMNS + (WIDTH - 1) * STEP + LANES - 1)", "(COLUMNS + LANES - 1)"),
+    "a border that counts as inside": ("start + LINE <=", "start <="),
+    "columns written beyond the last": ("if (!PLAIN && element >=", "if (false && element >="),
+    "a row of results written again and again": ("target += task.dilation[1]", "target += 0 * task.dilation[1]"),
+    "a batch with the strides of the result": ("at) * task.x_batch[axis]", "at) * task.out_batch[axis]"),
+    "a step forgotten": ("static_cast<long long>(at) * task.step[axis]", "static_cast<long long>(at)"),
+    "integers that wrap": ("sum > HIGH ? HIGH : sum", "sum"),
+    "zeros in the place of the fill value": ("load(row + column * task.x_stride[2]) : fill;", "load(row) : X();"),
+    "a float16 that is cut off": ("return half_of(sum);", "return half_of(sum * 0.9995f);"),
+}
+TELLING = (
+    *(f"{boundary}-float32-(2, 5)" for boundary in ("constant", "reflect", "symmetric")),
+    "dtypes-uint8-(3, 4)",
+    "rounded-int16-(3, 3)",
+    "rounded-float64-(3, 3)",
+    "batch-float32-(3, 3)",
+    "dilated-float32-(3, 3)",
+    "stepped-float32-(3, 3)",
+    "colours-float32-(3, 5)",
+)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_found(bug: str, tmp_path: Path) -> None:
+    right, wrong = BUGS[bug]
+
+    def planted(text: str) -> str:
+        assert right in text
+        return text.replace(right, wrong)
+
+    chosen = [entry for entry in large() if entry[0].id in TELLING]
+    assert len(chosen) == len(TELLING)
+    asked = Wanted()
+    for case, reading, _ in chosen:
+        for way in WAYS:
+            run(case, reading, asked.load, way)
+    library = Library(asked.variants, tmp_path, planted)
+    found = []
+    for case, reading, expected in chosen:
+        for way in WAYS:
+            try:
+                bound_holds(case.id, as_user(reading, run(case, reading, library.load, way)), expected)
+            except AssertionError as error:
+                found.append(str(error))
+    assert found

@@ -1,4 +1,4 @@
-"""The CUDA kernels of the backend cupy compile, by NVRTC, for old and new GPUs: no GPU and no driver is needed for that.
+"""The CUDA kernels of the backend cupy compile, by NVRTC, for old and new GPUs, without a GPU or a driver.
 
 NVRTC comes with CuPy's CUDA, or by itself: pip install nvidia-cuda-nvrtc-cu12.
 """
