@@ -13,7 +13,7 @@ from typing import Any, Never
 
 import numpy as np
 import pytest
-from convengine_cupy import Backend, device, elementwise, ndimage
+from convengine_cupy import Backend, backend, device, direct, elementwise, ndimage
 from convengine_cupy.elementwise import Pieces
 from device_arrays import XP, Array, Device, as_user, bound_holds, canonical, facts_of, on_device, problems, reading_of
 
@@ -316,13 +316,34 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
         def __exit__(self, *_: object) -> None:
             state.left.append(self.number)
 
+    class Compiled:
+        """A module whose kernel writes the number of its compilation, and where it was launched."""
+
+        def __init__(self, code: str, options: tuple[str, ...]) -> None:
+            assert "extern" in code and options == ("-std=c++17",)
+            state.compiled.append(state.current[-1])
+
+        def get_function(self, name: str) -> Any:
+            def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+                assert (
+                    f"#define KERNEL {name}\n" in direct.Variant("general", *[np.dtype(np.float32)] * 3, False).source
+                )
+                assert block == (128,) and all(type(array) is Device for array in arguments[:-1])
+                state.launched.append((state.current[-1], *grid))
+                arguments[1].fill(len(state.compiled))
+
+            return launch
+
     state = SimpleNamespace(current=[], left=[], count=2, failure="", compute_type={np.float32: 1, np.float64: 1})
+    state.compiled, state.launched = [], []
     library, core, correlate = types.ModuleType("cupy"), types.ModuleType("cupy._core"), scipy.ndimage.correlate
     library.__getattr__ = lambda name: getattr(XP, name)  # type: ignore[method-assign]
     library.__path__, library.__version__ = [], "14.2.0"  # type: ignore[attr-defined]
     properties = {"name": b"NVIDIA H100", "major": 9, "minor": 0}
     runtime = SimpleNamespace(getDeviceCount=count, getDeviceProperties=lambda number: properties)
     library.cuda = SimpleNamespace(Device=Current, runtime=runtime)  # type: ignore[attr-defined]
+    library.RawModule = Compiled  # type: ignore[attr-defined]
+    backend._function.cache_clear()
     core.get_compute_type = lambda dtype: state.compute_type[dtype]  # type: ignore[attr-defined]
     modules = {"cupy": library, "cupy._core": core, "cupyx": None, "cupyx.scipy": None, "cupyx.scipy.ndimage": None}
     for name, module in modules.items():
@@ -335,6 +356,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
     yield state
     assert state.current == state.left
+    backend._function.cache_clear()
 
 
 def methods_of(reading: Reading) -> dict[str, Offer]:
@@ -357,6 +379,28 @@ def test_a_filter_runs_on_the_device_of_its_problem(cupy: SimpleNamespace, metho
     np.testing.assert_array_equal(out.view(np.ndarray), expected)
     np.testing.assert_array_equal(ready(on_device(x)).view(np.ndarray), expected)
     assert cupy.current == [1, 1, 1]
+
+
+def test_kernels_are_compiled_once_for_each_device(cupy: SimpleNamespace) -> None:
+    x = np.ones((300, 300), np.float32)
+    for number in (0, 1, 1):
+        for kernel in (np.ones((3, 3), np.float32), np.full((3, 3), 2, np.float32)):
+            reading = reading_of("corr2d", x, kernel, mode="same", memory=f"cuda:{number}")
+            plan = Backend().plan(reading.problem, methods_of(reading)[DIRECT], unneeded)
+            assert (plan.prepare(reading.kernel)(on_device(x)) == number + 1).all()
+    assert cupy.compiled == [0, 1]
+    assert cupy.launched == [(0, 15), (0, 15), *[(1, 15)] * 4]
+
+
+def test_filters_are_cheapest_by_a_kernel_of_our_own(cupy: SimpleNamespace) -> None:
+    x = np.broadcast_to(np.float32(1), (8192, 8192))
+    for size in (1, 3, 9):
+        offers = methods_of(reading_of("corr2d", x, np.ones((size, size), np.float32), mode="same"))
+        assert min(offers.values(), key=lambda offer: offer.seconds).method == DIRECT
+        assert offers[DIRECT].memory == 0 and offers[DIRECT].error == offers[ELEMENTWISE].error
+    rounded = methods_of(reading_of("corr2d", x, np.ones((3, 3), np.float32), dtype="uint8"))[DIRECT]
+    assert rounded.memory == 6 * 4 * 8190**2 and rounded.seconds > offers[DIRECT].seconds
+    cupy.current.clear()
 
 
 def unneeded(problem: Problem) -> Never:

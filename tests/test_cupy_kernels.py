@@ -203,6 +203,58 @@ def test_the_batch_changes_no_bit(library: Library) -> None:
         assert got.tobytes() == together[number : number + 1].tobytes()
 
 
+def test_infinities_and_nan_are_those_of_the_definition(library: Library) -> None:
+    x, kernel = np.ones((45, 520), np.float32), np.zeros((3, 3), np.float32)
+    x[20, 200], x[30, 300] = np.inf, np.nan
+    keywords = {"mode": "same", "boundary": "constant", "fill_value": np.inf}
+    case = Case("", "corr2d", x, kernel, keywords)
+    for way in WAYS:
+        got = run(case, reading_of(*case[1:4], **keywords), library.load, way).view(np.ndarray)
+        expected = np.zeros_like(x)
+        expected[[0, -1]] = expected[:, [0, -1]] = expected[19:22, 199:202] = expected[29:32, 299:302] = np.nan
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_out_may_be_strided_and_may_overlap_x(library: Library) -> None:
+    whole = np.arange(45.0 * 520, dtype=np.float32).reshape(45, 520) % 251
+    kernel = np.arange(1, 10, dtype=np.float32).reshape(3, 3)
+    case = Case("", "corr2d", whole, kernel, {"mode": "same", "fill_value": 0.5})
+    reading, expected = reading_of(*case[1:4], **case.keywords), reference(*case[1:4], **case.keywords).final
+    ready = direct.prepare(reading.problem, reading.kernel, None, library.load, XP)
+    for steps in ((-1, 1), (2, 1), (1, 2), (-2, -3)):
+        room = on_device(np.full((90, 1560), -1, np.float32))
+        out = room[:: steps[0], :: steps[1]][:45, :520]
+        assert ready(on_device(whole), out) is out
+        np.testing.assert_array_equal(out.view(np.ndarray), expected)
+        assert (room == -1).sum() == room.size - out.size
+    x = on_device(whole.copy())
+    ready(x, x[::-1])
+    np.testing.assert_array_equal(x[::-1].view(np.ndarray), expected)
+
+
+def test_fields_of_records_are_copied(library: Library) -> None:
+    records = np.zeros((45, 520), np.dtype([("flag", np.uint8), ("value", np.float32)]))
+    records["value"] = np.arange(520)
+    x, kernel = on_device(records["value"]), np.arange(1, 10, dtype=np.float32).reshape(3, 3)
+    case = Case("", "corr2d", x.view(np.ndarray), kernel, {"mode": "same"})
+    reading, expected = reading_of(*case[1:4], **case.keywords), reference(*case[1:4], **case.keywords).final
+    ready = direct.prepare(reading.problem, reading.kernel, None, library.load, XP)
+    np.testing.assert_array_equal(ready(x).view(np.ndarray), expected)
+    assert ready(x, x) is x
+    np.testing.assert_array_equal(records["value"], expected)
+    assert not records["flag"].any()
+
+
+def test_the_kernel_and_the_bias_are_copied(library: Library) -> None:
+    x, kernel = np.ones((45, 520), np.float32), np.ones((3, 3), np.float32)
+    reading = reading_of("corr2d", x, kernel, bias=np.ones(1))
+    ready = direct.prepare(reading.problem, reading.kernel, reading.bias, library.load, XP)
+    reading.kernel.fill(9)
+    assert reading.bias is not None
+    reading.bias.fill(9)
+    assert (ready(on_device(x)) == 10).all()
+
+
 # ---- bugs that are planted
 
 

@@ -106,8 +106,8 @@ class Backend:
         if _has_matmul(problem):
             found.append(_matmul(problem, error))
         if not ndimage.refusal(problem, facts):
-            seconds = SECONDS_PER_LAUNCH + problem.multiplications / TAPS_PER_SECOND
-            found.append(Offer(NDIMAGE, seconds, ndimage.memory(problem), error))
+            seconds = max(_seconds_of_memory(problem), problem.multiplications / TAPS_PER_SECOND)
+            found.append(Offer(NDIMAGE, SECONDS_PER_LAUNCH + seconds, ndimage.memory(problem), error))
         return found
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
@@ -144,13 +144,17 @@ def _has_matmul(problem: Problem) -> bool:
     return problem.is_layer and several and problem.sum_dtype.kind != "c" and device.matmul_is_exact()
 
 
+def _seconds_of_memory(problem: Problem) -> float:
+    """Reading x once and writing the result once."""
+    x = math.prod(problem.x_shape) * problem.x_dtype.itemsize
+    return (x + math.prod(problem.out_shape) * problem.out_dtype.itemsize) / BYTES_PER_SECOND
+
+
 def _direct(problem: Problem, error: float) -> Offer:
     """One launch; x is read and the result written once, or the multiply-adds take longer; then what `finish` does."""
-    outputs = math.prod(problem.out_shape)
-    moved = math.prod(problem.x_shape) * problem.x_dtype.itemsize + outputs * problem.out_dtype.itemsize
     rate = SUMS_PER_SECOND[problem.sum_dtype.name] if direct.rolls(problem) else READS_PER_SECOND
     memory = direct.temporaries(problem)
-    seconds = SECONDS_PER_LAUNCH + max(moved / BYTES_PER_SECOND, problem.multiplications / rate)
+    seconds = SECONDS_PER_LAUNCH + max(_seconds_of_memory(problem), problem.multiplications / rate)
     if memory:
         seconds += 10 * SECONDS_PER_LAUNCH + 2 * memory / BYTES_PER_SECOND
     return Offer(DIRECT, seconds, memory, error)
