@@ -16,6 +16,7 @@
 #define __shared__ static
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(n)
+#define __noinline__
 #define __grid_constant__
 
 struct Place {

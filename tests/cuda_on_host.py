@@ -19,7 +19,7 @@ ENTRY = """
 }}
 static void call_{number}(void** given) {{
     using namespace variant_{number};
-    kernel_{number}(*(const X**)given[0], *(O**)given[1], {taps}*(const Arguments*)given[2]);
+    kernel_{number}(*(const X**)given[0], *(O**)given[1], *(const S**)given[2], *(const Arguments*)given[3]);
 }}
 extern "C" const char* run_{number}(unsigned grid, unsigned block, void** given, const uintptr_t* ranges,
                                     long long* written) {{
@@ -32,11 +32,10 @@ def together(chosen: Iterable[Variant]) -> str:
     """One text that holds many variants, each in a namespace and with an entry of its own."""
     parts = [f'#include "{HERE / "cuda_on_host.h"}"\n', variants.text("samples.cuh")]
     for number, variant in enumerate(chosen):
-        rolling = variant.kernel == "rolling"
         parts.append(f"namespace variant_{number} {{\n#undef KERNEL\n#define KERNEL kernel_{number}\n")
         parts += [variant.types, variants.text(variant.kernel + ".cu")]
-        taps, barriers = "" if rolling else "*(const S**)given[3], ", "true" if rolling else "false"
-        parts.append(ENTRY.format(number=number, taps=taps, barriers=barriers))
+        barriers = "true" if variant.kernel == "rolling" else "false"
+        parts.append(ENTRY.format(number=number, barriers=barriers))
     return "".join(parts)
 
 
@@ -56,15 +55,15 @@ class Library:
         run.restype = ctypes.c_char_p
 
         def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
-            x, out, *taps, given = arguments
-            pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, out, *taps)]
+            *arrays, given = arguments
+            pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
             places = [ctypes.cast(ctypes.pointer(pointer), ctypes.c_void_p) for pointer in pointers]
-            passed = (ctypes.c_void_p * 4)(*places[:2], given.ctypes.data, *places[2:])
-            ranges = (ctypes.c_size_t * 6)(*(end for array in (x, out, *taps) for end in ends(array)))
+            passed = (ctypes.c_void_p * 4)(*places, given.ctypes.data)
+            ranges = (ctypes.c_size_t * 6)(*(end for array in arrays for end in ends(array)))
             written = ctypes.c_longlong()
             fault = run(ctypes.c_uint(grid[0]), ctypes.c_uint(block[0]), passed, ranges, ctypes.byref(written))
             assert not fault, f"{fault.decode()}: {variant}"
-            assert written.value == out.size, f"{written.value} writes of {out.size} results: {variant}"
+            assert written.value == arrays[1].size, f"{written.value} writes of {arrays[1].size} results: {variant}"
 
         return launch
 

@@ -25,7 +25,7 @@ from convengine.testing.oracle import reference
 
 METHODS = ("elementwise", "elementwise, matmul over channels", "cupyx.scipy.ndimage.correlate")
 ELEMENTWISE, MATMUL, NDIMAGE = METHODS
-DIRECT = "direct"  # whose arithmetic test_cupy_kernels.py is about
+DIRECT, SEPARABLE = KERNELS = "direct", "separable"  # whose arithmetic test_cupy_kernels.py is about
 
 
 def allowed(reading: Reading, method: str) -> bool:
@@ -395,9 +395,13 @@ def test_kernels_are_compiled_once_for_each_device(cupy: SimpleNamespace) -> Non
 def test_filters_are_cheapest_by_a_kernel_of_our_own(cupy: SimpleNamespace) -> None:
     x = np.broadcast_to(np.float32(1), (8192, 8192))
     for size in (1, 3, 9):
-        offers = methods_of(reading_of("corr2d", x, np.ones((size, size), np.float32), mode="same"))
+        kernel = np.arange(1, size * size + 1, dtype=np.float32).reshape(size, size) ** 2
+        offers = methods_of(reading_of("corr2d", x, kernel, mode="same"))
         assert min(offers.values(), key=lambda offer: offer.seconds).method == DIRECT
         assert offers[DIRECT].memory == 0 and offers[DIRECT].error == offers[ELEMENTWISE].error
+    smooth = methods_of(reading_of("corr2d", x, np.ones((15, 15), np.float32), mode="same"))
+    assert smooth[SEPARABLE].seconds < smooth[DIRECT].seconds
+    assert smooth[SEPARABLE].error < smooth[DIRECT].error
     rounded = methods_of(reading_of("corr2d", x, np.ones((3, 3), np.float32), dtype="uint8"))[DIRECT]
     assert rounded.memory == 6 * 4 * 8190**2 and rounded.seconds > offers[DIRECT].seconds
     cupy.current.clear()
@@ -410,8 +414,8 @@ def unneeded(problem: Problem) -> Never:
 def test_offers_name_what_holds(cupy: SimpleNamespace) -> None:
     x = np.ones((2, 5, 5), np.float32)
     ones = np.ones((3, 3), np.float32)
-    assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == {DIRECT, ELEMENTWISE, NDIMAGE}
-    assert set(methods_of(reading_of("corr2d", x, ones))) == {DIRECT, ELEMENTWISE}
+    assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == {DIRECT, SEPARABLE, ELEMENTWISE, NDIMAGE}
+    assert set(methods_of(reading_of("corr2d", x, ones))) == {DIRECT, SEPARABLE, ELEMENTWISE}
     layer = np.ones((4, 2, 3, 3), np.float32)
     assert set(methods_of(reading_of("corr2d", x, layer))) == {ELEMENTWISE, MATMUL}
     assert set(methods_of(reading_of("corr2d", x, layer[:, :1], groups=2))) == {ELEMENTWISE}
@@ -563,7 +567,7 @@ MISSING = device.missing() or device.missing_device(0)
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-@pytest.mark.parametrize("method", [DIRECT, *METHODS])
+@pytest.mark.parametrize("method", [*KERNELS, *METHODS])
 def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
     import cupy
 
@@ -582,7 +586,7 @@ def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-@pytest.mark.parametrize("method", [DIRECT, ELEMENTWISE])
+@pytest.mark.parametrize("method", [*KERNELS, ELEMENTWISE])
 def test_a_gpu_works_on_the_current_stream(method: str) -> None:
     import cupy
 

@@ -89,6 +89,9 @@ def every_variant() -> Iterator[Variant]:
     floats: tuple[Any, ...] = (*(np.dtype(np.float32),) * 3, False)
     for size, adjacent in product(range(1, 10), (True, False)):
         yield Variant("rolling", *floats, size, size, adjacent=adjacent)
+    for total, adjacent in product(("float32", "float64", "int32", "int64"), (True, False)):
+        yield Variant("rolling", *(np.dtype(total),) * 3, False, 5, 7, adjacent=adjacent, separable=True)
+    yield Variant("rolling", *floats, 32, 65, adjacent=True, separable=True)
     for height, width, step in ((16, 16, 1), (9, 9, 3), (1, 256, 1)):
         yield Variant("rolling", *floats, height, width, step)
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from convengine import plugin
+from convengine.factoring import Promise, factor, promise
 from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error
 from convengine.problem import KernelFacts, Problem
 from convengine_cupy import device, direct, elementwise, ndimage, variants
@@ -15,6 +16,7 @@ from convengine_cupy.variants import Variant
 __all__ = ["Backend"]
 
 DIRECT = "direct"
+SEPARABLE = "separable"
 ELEMENTWISE = "elementwise"
 MATMUL = "elementwise, matmul over channels"
 NDIMAGE = "cupyx.scipy.ndimage.correlate"
@@ -54,18 +56,21 @@ class Plan:
     """A method for one problem on one device."""
 
     problem: Problem
-    method: str
+    offer: Offer
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
         """Copy the kernel to the device."""
         import cupy
 
-        number = _number(self.problem.memory)
+        number, method = _number(self.problem.memory), self.offer.method
         with cupy.cuda.Device(number):
-            if self.method == DIRECT:
-                return Filter(number, direct.prepare(self.problem, kernel, bias, _compiled(number), cupy))
-            if self.method != NDIMAGE:
-                return Filter(number, elementwise.prepare(self.problem, kernel, bias, self.method == MATMUL, cupy))
+            if method in (DIRECT, SEPARABLE):
+                promised = Promise(1, self.offer.error, self.offer.normwise)
+                factors = factor(self.problem, kernel, promised) if method == SEPARABLE else None
+                load = _compiled(number)
+                return Filter(number, direct.prepare(self.problem, kernel, bias, load, cupy, factors))
+            if method != NDIMAGE:
+                return Filter(number, elementwise.prepare(self.problem, kernel, bias, method == MATMUL, cupy))
             from cupyx.scipy.ndimage import correlate
 
             return Filter(number, ndimage.prepare(self.problem, kernel, bias, correlate, cupy))
@@ -102,7 +107,11 @@ class Backend:
         error = direct_error(problem)
         found = [_elementwise(problem, error)]
         if not direct.refusal(problem):
-            found.insert(0, _direct(problem, error))
+            rolls = direct.rolls(problem)
+            found.append(_by_kernel(problem, DIRECT, problem.taps, rolls, Promise(0, error, False)))
+            promised = promise(problem, facts)
+            if promised and promised.rank == 1 and direct.rolls_separably(problem):
+                found.append(_by_kernel(problem, SEPARABLE, sum(problem.kernel_spatial), True, promised))
         if _has_matmul(problem):
             found.append(_matmul(problem, error))
         if not ndimage.refusal(problem, facts):
@@ -112,7 +121,7 @@ class Backend:
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
         """Take the method that the offer names."""
-        return Plan(problem, offer.method)
+        return Plan(problem, offer)
 
     def info(self) -> BackendInfo:
         """CuPy's version and the devices' names, or what is missing."""
@@ -150,14 +159,14 @@ def _seconds_of_memory(problem: Problem) -> float:
     return (x + math.prod(problem.out_shape) * problem.out_dtype.itemsize) / BYTES_PER_SECOND
 
 
-def _direct(problem: Problem, error: float) -> Offer:
+def _by_kernel(problem: Problem, method: str, terms: int, rolls: bool, promised: Promise) -> Offer:
     """One launch; x is read and the result written once, or the multiply-adds take longer; then what `finish` does."""
-    rate = SUMS_PER_SECOND[problem.sum_dtype.name] if direct.rolls(problem) else READS_PER_SECOND
+    rate = SUMS_PER_SECOND[problem.sum_dtype.name] if rolls else READS_PER_SECOND
     memory = direct.temporaries(problem)
-    seconds = SECONDS_PER_LAUNCH + max(_seconds_of_memory(problem), problem.multiplications / rate)
+    seconds = max(_seconds_of_memory(problem), math.prod(problem.out_shape) * terms / rate)
     if memory:
         seconds += 10 * SECONDS_PER_LAUNCH + 2 * memory / BYTES_PER_SECOND
-    return Offer(DIRECT, seconds, memory, error)
+    return Offer(method, SECONDS_PER_LAUNCH + seconds, memory, promised.error, promised.normwise)
 
 
 def _elementwise(problem: Problem, error: float) -> Offer:

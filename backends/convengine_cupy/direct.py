@@ -1,7 +1,8 @@
 """Filters as one launch of a CUDA kernel of our own: rolling strips, or one thread for each output.
 
 Nothing here knows of devices: `load` makes a function of a source, and `xp` is the array module. Sums add their taps in
-row-major order in either kernel, so that an output's bits follow from its samples and the taps alone.
+row-major order in either kernel, so that an output's bits follow from its samples and the taps alone. Separable
+filters go by strips always, for the same reason.
 """
 
 import math
@@ -11,19 +12,21 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from convengine.factoring import Factors
 from convengine.plugin import finish
 from convengine.problem import Problem
 from convengine_cupy import layout
 from convengine_cupy.layout import Layout
 from convengine_cupy.variants import COLUMNS, Variant
 
-__all__ = ["Filter", "Launch", "prepare", "refusal", "rolls", "temporaries", "writes_results"]
+__all__ = ["Filter", "Launch", "prepare", "refusal", "rolls", "rolls_separably", "temporaries", "writes_results"]
 
 THREADS = 128  # of a block, in both kernels; the rolling one has a warp for each strip
 WARPS = 4
 MOST_TAPS = 256  # that are unrolled, and lie among the parameters of a launch
 MOST_HEIGHT = 16  # rows of sums that a lane keeps
-MOST_SHARED = 13  # taps across whose samples a lane shares between them
+MOST_SHARED = 13  # taps across whose samples a lane shares between them; any number where it keeps one row of sums
+MOST_COLUMN = 32  # rows of sums of a separable kernel, which has registers to spare
 REACH = 256  # samples of a row beyond a strip
 PLACES = 2**30  # along an axis, for 32-bit arithmetic
 MOST_STRIPS = 2**31 - 1  # and outputs that are counted in 32 bits
@@ -51,6 +54,14 @@ def rolls(problem: Problem) -> bool:
     return problem.ndim < 3 and set(problem.stride) == {1} and small and short
 
 
+def rolls_separably(problem: Problem) -> bool:
+    """Whether a problem may go by strips, once its kernel is a column and a row."""
+    height, width = problem.kernel_spatial
+    rows, columns = problem.out_spatial
+    few = math.prod(problem.batch) * rows * -(-columns // min(COLUMNS.values())) <= MOST_STRIPS
+    return few and height <= MOST_COLUMN and rolls(replace(problem, kernel_shape=(1, width)))
+
+
 def writes_results(problem: Problem) -> bool:
     """Whether the kernel rounds by itself; what may have to raise an error is left to `plugin.finish`."""
     if problem.out_dtype == problem.sum_dtype:
@@ -67,11 +78,12 @@ def temporaries(problem: Problem) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A kernel of taps, on the host as parameters of a launch and on the device for the general kernel."""
+    """A kernel of taps, on the host as parameters of a launch and on the device for what needs them all."""
 
     problem: Problem
-    taps: Array
-    far_taps: Any
+    parameters: Array
+    taps: Any
+    separable: bool
     bias: Any
     load: Callable[[Variant], Launch]
     xp: Any
@@ -93,32 +105,38 @@ class Filter:
 
     def _correlate(self, problem: Problem, x: Any, out: Any) -> None:
         """Launch, once unless more batch axes than a launch takes are strewn over memory."""
-        found = Layout.of(problem, _in_samples(x), _in_samples(out))
+        strides = _in_samples(x), _in_samples(out)
+        found = Layout.of(problem, *strides)
+        if self.separable and not self._is_near(found):
+            found = Layout.of(problem, *strides, within_rows=False)
         if len(found.batch) > layout.MOST_AXES:
             one = replace(problem, x_shape=x.shape[1:], out_shape=out.shape[1:])
             for image, target in zip(x, out, strict=True):
                 self._correlate(one, image, target)
             return
         variant, work = self._variant(found, out)
-        rolling = variant.kernel == "rolling"
-        blocks = -(-int(work["total"]) // (WARPS if rolling else THREADS))
-        arrays = (x, out) if rolling else (x, out, self.far_taps)
-        self.load(variant)((blocks,), (THREADS,), (*arrays, self._arguments(variant, work)))
+        blocks = -(-int(work["total"]) // (WARPS if variant.kernel == "rolling" else THREADS))
+        self.load(variant)((blocks,), (THREADS,), (x, out, self.taps, self._arguments(variant, work)))
+
+    def _is_near(self, found: Layout) -> bool:
+        """Whether a strip reaches all samples that it needs, and 32 bits count them."""
+        inner, reach = found.inner[0], (found.taps[2] - 1) * found.dilation[2]
+        pads = sum(self.problem.pads[-1])
+        return reach * inner <= REACH and (found.size[2] + pads) * inner < PLACES and found.out_size[1] < PLACES
 
     def _variant(self, found: Layout, out: Any) -> tuple[Variant, Array]:
         """Strips where they fit, else a thread for each output; and the work."""
-        total = self.problem.sum_dtype
+        total, separable = self.problem.sum_dtype, self.separable
         dtypes = self.problem.x_dtype, total, out.dtype
         saturate = self.problem.overflow == "saturate"
         _, height, width = found.taps
         step = found.dilation[2] * found.inner[0]
-        pads = sum(self.problem.pads[-1])
-        near = (width - 1) * step <= REACH and (found.size[2] + pads) * found.inner[0] < PLACES
-        if rolls(self.problem) and near and found.out_size[1] < PLACES:
+        if separable or (rolls(self.problem) and self._is_near(found)):
             work = layout.task(found, True, total.itemsize)
-            if work["total"] <= MOST_STRIPS:
-                shared = step == 1 and width <= MOST_SHARED and _is_aligned(found, out, COLUMNS[total.itemsize] // 32)
-                return Variant("rolling", *dtypes, saturate, height, width, step, shared), work
+            if separable or work["total"] <= MOST_STRIPS:
+                shared = step == 1 and (width <= MOST_SHARED or separable or height == 1)
+                shared = shared and _is_aligned(found, out, COLUMNS[total.itemsize] // 32)
+                return Variant("rolling", *dtypes, saturate, height, width, step, shared, separable), work
         work = layout.task(found, False, total.itemsize)
         return Variant("general", *dtypes, saturate, wide=bool(work["total"] > MOST_STRIPS)), work
 
@@ -126,12 +144,12 @@ class Filter:
         """The structure `Arguments` of a kernel's file."""
         total, rolling = self.problem.sum_dtype, variant.kernel == "rolling"
         fields: list[tuple[Any, ...]] = [("task", layout.TASK)]
-        fields += [("taps", total, self.taps.size)] * rolling
+        fields += [("taps", total, self.parameters.size)] * rolling
         fields += [("bias", total), ("fill", self.problem.x_dtype)]
         made = np.zeros((), np.dtype(fields, align=True))
         made["task"], made["fill"] = work, self.problem.fill_value
         if rolling:
-            made["taps"] = self.taps.ravel()
+            made["taps"] = self.parameters
         if self.bias is not None:
             made["bias"] = self.bias[0]
         return made
@@ -156,7 +174,16 @@ def _is_aligned(found: Layout, out: Any, together: int) -> bool:
     )
 
 
-def prepare(problem: Problem, kernel: Any, bias: Any, load: Callable[[Variant], Launch], xp: Any) -> Filter:
-    """Bring a host kernel to where `xp` computes, in the sum's dtype."""
+def prepare(
+    problem: Problem,
+    kernel: Any,
+    bias: Any,
+    load: Callable[[Variant], Launch],
+    xp: Any,
+    factors: Factors | None = None,
+) -> Filter:
+    """Bring a host kernel to where `xp` computes, in the sum's dtype; `factors` of rank 1 for one that is separable."""
     taps = np.ascontiguousarray(kernel.astype(problem.sum_dtype))
-    return Filter(problem, taps, xp.asarray(taps), None if bias is None else np.array(bias), load, xp)
+    parameters = np.concatenate([factors.columns[0], factors.rows[0]]) if factors else taps.ravel()
+    own_bias = None if bias is None else np.array(bias)
+    return Filter(problem, parameters, xp.asarray(taps), factors is not None, own_bias, load, xp)

@@ -53,8 +53,10 @@ class Layout:
     inner: Axis = field(default=(1, 0, 0))
 
     @classmethod
-    def of(cls, problem: Problem, x_strides: Sequence[int], out_strides: Sequence[int]) -> "Layout":
-        """Arrange the axes of a problem whose arrays have these strides, in samples."""
+    def of(
+        cls, problem: Problem, x_strides: Sequence[int], out_strides: Sequence[int], within_rows: bool = True
+    ) -> "Layout":
+        """Arrange the axes of a problem whose arrays have these strides, in samples; an inner one only if allowed."""
         lacking, outer = 3 - problem.ndim, len(problem.batch)
         batch = merged(list(zip(problem.batch, x_strides[:outer], out_strides[:outer], strict=True)))
         steps = zip(problem.stride, problem.out_spatial, strict=True)
@@ -71,7 +73,7 @@ class Layout:
             rule=_three(0, [RULES.index(rule) for rule in problem.boundary]),
             batch=batch,
         )
-        return plain._with_inner()._with_rows(lacking)
+        return (plain._with_inner() if within_rows else plain)._with_rows(lacking)
 
     def _with_inner(self) -> "Layout":
         """Walk a batch axis that lies between the samples of a row, as channels that lie last, with the row."""

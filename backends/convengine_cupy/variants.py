@@ -47,6 +47,8 @@ class Variant:
         The distance of its taps along a row, in samples.
     adjacent : bool
         Whether a lane's outputs are neighbours, which needs results at multiples of four sums.
+    separable : bool
+        Whether a rolling kernel's taps are a column times a row.
     wide : bool
         Whether a general kernel counts its outputs in 64 bits.
     """
@@ -60,16 +62,17 @@ class Variant:
     width: int = 1
     step: int = 1
     adjacent: bool = False
+    separable: bool = False
     wide: bool = False
 
     @property
     def types(self) -> str:
         """The lines between the common file and the kernel's."""
         lines = [f"typedef {TYPES[dtype.name]} {letter};" for letter, dtype in zip("XSO", self.dtypes, strict=True)]
-        lines.append(f"constexpr bool SATURATE = {str(self.saturate).lower()};")
+        lines.append(f"constexpr bool SATURATE = {int(self.saturate)};")
         if self.kernel == "rolling":
             lines.append(f"constexpr int HEIGHT = {self.height}, WIDTH = {self.width}, STEP = {self.step};")
-            lines.append(f"constexpr bool ADJACENT = {str(self.adjacent).lower()};")
+            lines.append(f"constexpr bool ADJACENT = {int(self.adjacent)}, SEPARABLE = {int(self.separable)};")
         else:
             lines.append(f"typedef {'unsigned long long' if self.wide else 'unsigned'} Index;")
         return "\n".join(lines) + "\n"

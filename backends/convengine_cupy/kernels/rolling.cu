@@ -9,6 +9,10 @@
 // parameters, which multiply-adds read from the constant bank as operands. Dilation down is a strip of every n-th row;
 // dilation across, and channels that lie last, are a distance STEP between taps.
 //
+// A SEPARABLE kernel is a column times a row: what a row of taps makes of a row of samples is summed once, and added to
+// each row of sums by its tap of the column. Sums that are not finite, since x is not or the row's part overflowed, are
+// computed anew from the taps themselves.
+//
 // A lane's outputs are adjacent (ADJACENT), which shares its samples between taps and stores 16 bytes at once, or a warp
 // apart, which needs no alignment.
 
@@ -20,7 +24,7 @@ constexpr int LINE = LOADS * LANES;
 
 struct Arguments {
     Task task;
-    S taps[HEIGHT * WIDTH];
+    S taps[SEPARABLE ? HEIGHT + WIDTH : HEIGHT * WIDTH];  // separable: the column, then the row
     S bias;
     X fill;
 };
@@ -41,6 +45,11 @@ struct Strip {
     int top, count, first;
 };
 
+// The column of an element of a row, which its channel divides by `inner`: a floor, also left of the first.
+__device__ inline int column_of(int element, int inner) {
+    return (element < 0 ? element - (inner - 1) : element) / inner;
+}
+
 // Where the samples of a lane lie in a row of x; HIDDEN is the fill value, also for those that no output needs. In a strip
 // that is PLAIN they lie one after the other, all inside x, so that nothing need be kept for them.
 template <bool PLAIN>
@@ -54,8 +63,7 @@ struct Columns {
 #pragma unroll
         for (int q = 0; q < LOADS; ++q) {
             const int element = first + lane + q * LANES;
-            // A floor, where the quotient of a negative number would be rounded up.
-            const int column = (element < 0 ? element - (inner - 1) : element) / inner;
+            const int column = column_of(element, inner);
             const int channel = element - column * inner;
             const int found = element < last ? placed<int>(column, task.size[2], task.rule[2]) : -1;
             at[q] = found < 0 ? HIDDEN : found * task.x_stride[2] + channel * task.x_inner;
@@ -93,6 +101,27 @@ __device__ inline void bring(const Arguments& given, const Strip& strip, const C
         samples[q] = row < 0 ? given.fill : columns.load_from(strip.x + row * task.x_stride[1], q, given.fill);
 }
 
+// The sum of an output by itself, for the few that are repaired; a call, so that its loops take no registers of the others.
+__device__ __noinline__ S sum_at(const Arguments& given, const X* x, const S* taps, int row, int element) {
+    const Task& task = given.task;
+    const int inner = task.inner;
+    row -= static_cast<int>(task.before[1]);
+    element -= static_cast<int>(task.before[2]) * inner;
+    S sum = 0;
+#pragma unroll 1
+    for (int a = 0; a < HEIGHT; ++a, row += task.dilation[1]) {
+        const int y = placed<int>(row, task.size[1], task.rule[1]);
+#pragma unroll 1
+        for (int b = 0; b < WIDTH; ++b) {
+            const int column = column_of(element + b * STEP, inner), channel = element + b * STEP - column * inner;
+            const int found = placed<int>(column, task.size[2], task.rule[2]);
+            const long long at = y * task.x_stride[1] + found * task.x_stride[2] + channel * task.x_inner;
+            sum = added(sum, widened<S>(y < 0 || found < 0 ? given.fill : load(x + at)), load(taps++));
+        }
+    }
+    return sum;
+}
+
 // Rounds and writes the outputs of a lane in one row.
 template <bool PLAIN>
 __device__ inline void put(const Task& task, O* row, int first, int lane, const S* sums, S bias) {
@@ -116,7 +145,7 @@ __device__ inline void put(const Task& task, O* row, int first, int lane, const 
 }
 
 template <bool PLAIN>
-__device__ inline void roll(const Arguments& given, const Strip& strip, S* lines, int lane) {
+__device__ inline void roll(const Arguments& given, const Strip& strip, const S* taps, S* lines, int lane) {
     const Task& task = given.task;
     const Columns<PLAIN> columns(task, strip.first, lane);
     const int rows = strip.count + HEIGHT - 1;
@@ -141,19 +170,40 @@ __device__ inline void roll(const Arguments& given, const Strip& strip, S* lines
 #pragma unroll
             for (int q = 0; q < PACKS; ++q) window[q] = reinterpret_cast<const Sums*>(line)[lane + q];
         }
+        S part[PER_LANE];  // separable: what the row of taps makes of this row
 #pragma unroll
         for (int b = 0; b < WIDTH; ++b)
 #pragma unroll
             for (int j = 0; j < PER_LANE; ++j) {
                 const S sample = ADJACENT ? window[(j + b) / PER_LANE % PACKS].at[(j + b) % PER_LANE]
                                           : line[lane + j * LANES + b * STEP];
+                if (SEPARABLE) {
+                    part[j] = added(b > 0 ? part[j] : S(0), sample, given.taps[HEIGHT + b]);
+                } else {
 #pragma unroll
-                for (int a = HEIGHT - 1; a >= 0; --a) {
-                    const S before = b > 0 ? sum[a][j] : a > 0 ? sum[a - 1][j] : S(0);
-                    sum[a][j] = added(before, sample, given.taps[a * WIDTH + b]);
+                    for (int a = HEIGHT - 1; a >= 0; --a) {
+                        const S before = b > 0 ? sum[a][j] : a > 0 ? sum[a - 1][j] : S(0);
+                        sum[a][j] = added(before, sample, given.taps[a * WIDTH + b]);
+                    }
                 }
             }
+        if (SEPARABLE) {
+#pragma unroll
+            for (int j = 0; j < PER_LANE; ++j)
+#pragma unroll
+                for (int a = HEIGHT - 1; a >= 0; --a)
+                    sum[a][j] = added(a > 0 ? sum[a - 1][j] : S(0), part[j], given.taps[a]);
+        }
         if (row >= HEIGHT - 1) {
+            if (SEPARABLE && !same<S, int> && !same<S, long long>) {
+#pragma unroll
+                for (int j = 0; j < PER_LANE; ++j) {
+                    const int element = strip.first + (ADJACENT ? lane * PER_LANE + j : lane + j * LANES);
+                    const int y = strip.top + (row - (HEIGHT - 1)) * static_cast<int>(task.dilation[1]);
+                    if (sum[HEIGHT - 1][j] - sum[HEIGHT - 1][j] != 0)
+                        sum[HEIGHT - 1][j] = sum_at(given, strip.x, taps, y, element);
+                }
+            }
             put<PLAIN>(task, target, strip.first, lane, sum[HEIGHT - 1], given.bias);
             target += task.dilation[1] * task.out_stride[1];
         }
@@ -161,7 +211,7 @@ __device__ inline void roll(const Arguments& given, const Strip& strip, S* lines
 }
 
 extern "C" __global__ void __launch_bounds__(LANES * WARPS)
-KERNEL(const X* __restrict__ x, O* __restrict__ out, const __grid_constant__ Arguments given) {
+KERNEL(const X* __restrict__ x, O* __restrict__ out, const S* __restrict__ taps, const __grid_constant__ Arguments given) {
     __shared__ __align__(16) S lines[WARPS][2 * LINE];
     const Task& task = given.task;
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
@@ -185,7 +235,7 @@ KERNEL(const X* __restrict__ x, O* __restrict__ out, const __grid_constant__ Arg
     const bool plain = dense && start >= 0 && start + LINE <= static_cast<int>(task.size[2]) * inner &&
                        strip.first + COLUMNS <= width * inner;
     if (plain)
-        roll<true>(given, strip, lines[warp], lane);
+        roll<true>(given, strip, taps, lines[warp], lane);
     else
-        roll<false>(given, strip, lines[warp], lane);
+        roll<false>(given, strip, taps, lines[warp], lane);
 }
