@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convengine.api import DEFAULTS, OPERATIONS
-from convengine.problem import KernelFacts
+from convengine.factoring import Promise
+from convengine.plugin import Offer, direct_error
+from convengine.problem import KernelFacts, Problem
 from convengine.reading import Reading, read, read_array
 from convengine.testing.arguments import BOUNDARIES
-from convengine.testing.bounds import check, componentwise
+from convengine.testing.bounds import check, componentwise, normwise
 from convengine.testing.cases import Case, Seeded, assemble, covering_cases, draw_row
 from convengine.testing.oracle import Reference, reference
 
@@ -111,8 +113,16 @@ def as_user(reading: Reading, answer: Any) -> Array:
     return answer.view(np.ndarray).transpose(np.argsort(reading.out_axes))
 
 
-def bound_holds(case_id: str, got: Array, expected: Reference) -> None:
+def bound_of(problem: Problem, promised: Offer | Promise, expected: Reference) -> Array:
+    """The error that is allowed to what was promised."""
+    if promised.normwise:
+        return normwise(expected, promised.error)
+    factor = promised.error / direct_error(problem) if promised.error else 1
+    return max(factor, 1) * componentwise(expected)  # roundings of the result are in the bound, and are not scaled down
+
+
+def bound_holds(case_id: str, got: Array, expected: Reference, bound: Array | None = None) -> None:
     try:
-        assert check(got, expected, componentwise(expected)) <= 1
+        assert check(got, expected, componentwise(expected) if bound is None else bound) <= 1
     except AssertionError as error:
         raise AssertionError(f"{case_id}: {error}") from error

@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 from convengine_cupy import Backend, backend, device, direct, elementwise, ndimage
 from convengine_cupy.elementwise import Pieces
-from device_arrays import XP, Array, Device, as_user, bound_holds, canonical, facts_of, on_device, problems, reading_of
+from device_arrays import (
+    XP,
+    Array,
+    Device,
+    as_user,
+    bound_holds,
+    bound_of,
+    canonical,
+    facts_of,
+    on_device,
+    problems,
+    reading_of,
+)
 
 from convengine.boundary import Boundary
 from convengine.plugin import Offer, Refusal
@@ -580,7 +592,8 @@ def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
                 ready = Backend().plan(reading.problem, offer, unneeded).prepare(reading.kernel, reading.bias)
                 got = ready(cupy.asarray(read_array(case.x, "x")).transpose(reading.x_axes))
                 assert isinstance(got, cupy.ndarray)
-                bound_holds(case.id, cupy.asnumpy(got).transpose(np.argsort(reading.out_axes)), expected)
+                answer, bound = cupy.asnumpy(got), bound_of(reading.problem, offer, expected)
+                bound_holds(case.id, answer.transpose(np.argsort(reading.out_axes)), expected, bound)
                 done += 1
     assert done >= 15
 

@@ -134,8 +134,9 @@ class Filter:
         if separable or (rolls(self.problem) and self._is_near(found)):
             work = layout.task(found, True, total.itemsize)
             if separable or work["total"] <= MOST_STRIPS:
-                shared = step == 1 and (width <= MOST_SHARED or separable or height == 1)
-                shared = shared and _is_aligned(found, out, COLUMNS[total.itemsize] // 32)
+                aligned = _is_aligned(found, out, COLUMNS[total.itemsize] // 32)
+                fits = width <= MOST_SHARED or separable or height == 1
+                shared = step == 1 and fits and (aligned or width > MOST_SHARED)
                 return Variant("rolling", *dtypes, saturate, height, width, step, shared, separable), work
         work = layout.task(found, False, total.itemsize)
         return Variant("general", *dtypes, saturate, wide=bool(work["total"] > MOST_STRIPS)), work

@@ -46,7 +46,7 @@ class Variant:
     step : int
         The distance of its taps along a row, in samples.
     adjacent : bool
-        Whether a lane's outputs are neighbours, which needs results at multiples of four sums.
+        Whether a lane's outputs are neighbours.
     separable : bool
         Whether a rolling kernel's taps are a column times a row.
     wide : bool

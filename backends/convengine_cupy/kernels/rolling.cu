@@ -13,8 +13,8 @@
 // each row of sums by its tap of the column. Sums that are not finite, since x is not or the row's part overflowed, are
 // computed anew from the taps themselves.
 //
-// A lane's outputs are adjacent (ADJACENT), which shares its samples between taps and stores 16 bytes at once, or a warp
-// apart, which needs no alignment.
+// A lane's outputs are adjacent (ADJACENT), which shares its samples between taps and stores 16 bytes at once where they
+// are aligned, or a warp apart, which writes whole lines at any alignment.
 
 constexpr int LANES = 32, WARPS = 4;
 constexpr int PER_LANE = 16 / sizeof(S) > 4 ? 4 : 16 / sizeof(S);
@@ -122,25 +122,23 @@ __device__ __noinline__ S sum_at(const Arguments& given, const X* x, const S* ta
     return sum;
 }
 
-// Rounds and writes the outputs of a lane in one row.
+// Rounds and writes the outputs of a lane in one row, which begins at `row`.
 template <bool PLAIN>
 __device__ inline void put(const Task& task, O* row, int first, int lane, const S* sums, S bias) {
-    if constexpr (PLAIN && ADJACENT) {
-        Results results;
+    Results results;
 #pragma unroll
-        for (int j = 0; j < PER_LANE; ++j) results.at[j] = rounded<O, SATURATE>(static_cast<S>(sums[j] + bias));
+    for (int j = 0; j < PER_LANE; ++j) results.at[j] = rounded<O, SATURATE>(static_cast<S>(sums[j] + bias));
+    if (PLAIN && ADJACENT && reinterpret_cast<unsigned long long>(row + first) % sizeof(Results) == 0) {
         store_all(row + first + lane * PER_LANE, results);
-    } else {
+        return;
+    }
+    const int inner = task.inner, last = static_cast<int>(task.out_size[2]) * inner;
 #pragma unroll
-        for (int j = 0; j < PER_LANE; ++j) {
-            const int inner = task.inner;
-            const int element = first + (ADJACENT ? lane * PER_LANE + j : lane + j * LANES);
-            if (!PLAIN && element >= static_cast<int>(task.out_size[2]) * inner) continue;
-            const int column = PLAIN ? element : element / inner;
-            const int channel = PLAIN ? 0 : element - column * inner;
-            O* at = PLAIN ? row + element : row + column * task.out_stride[2] + channel * task.out_inner;
-            store(at, rounded<O, SATURATE>(static_cast<S>(sums[j] + bias)));
-        }
+    for (int j = 0; j < PER_LANE; ++j) {
+        const int element = first + (ADJACENT ? lane * PER_LANE + j : lane + j * LANES);
+        const int column = PLAIN ? element : element / inner, channel = PLAIN ? 0 : element - column * inner;
+        O* at = PLAIN ? row + element : row + column * task.out_stride[2] + channel * task.out_inner;
+        if (PLAIN || element < last) store(at, results.at[j]);
     }
 }
 
