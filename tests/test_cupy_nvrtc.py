@@ -19,7 +19,7 @@ from convengine_cupy.variants import Variant
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float16", "float32", "float64")
-ARCHITECTURES = ("sm_75", "sm_90")
+ARCHITECTURES = {"sm_75": 3, "sm_90": 1}  # the oldest that NVRTC 13 knows, for every third variant, and Hopper for all
 
 
 def find_nvrtc() -> str:
@@ -96,18 +96,19 @@ def every_variant() -> Iterator[Variant]:
         yield Variant("rolling", *floats, height, width, step)
 
 
-def together(chosen: Iterator[Variant]) -> str:
+def together(chosen: list[Variant]) -> str:
     """One text with many kernels, each in a namespace."""
     parts = [variants.text("samples.cuh")]
-    for number, variant in enumerate(dict.fromkeys(chosen)):
+    for number, variant in enumerate(chosen):
         parts.append(f"namespace variant_{number} {{\n#undef KERNEL\n#define KERNEL kernel_{number}\n")
         parts += [variant.types, variants.text(variant.kernel + ".cu"), "}\n"]
     return "".join(parts)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_variant_compiles(architecture: str) -> None:
-    assert compiled(together(every_variant()), architecture).startswith(b"\x7fELF")
+def test_the_variants_compile(architecture: str) -> None:
+    chosen = list(dict.fromkeys(every_variant()))[:: ARCHITECTURES[architecture]]
+    assert compiled(together(chosen), architecture).startswith(b"\x7fELF")
 
 
 def test_what_cupy_compiles_is_whole() -> None:
