@@ -17,7 +17,7 @@
 // are aligned, or a warp apart, which writes whole lines at any alignment.
 
 constexpr int LANES = 32, WARPS = 4;
-constexpr int PER_LANE = 16 / sizeof(S) > 4 ? 4 : 16 / sizeof(S);
+constexpr int PER_LANE = 16 / sizeof(S);
 constexpr int COLUMNS = LANES * PER_LANE;
 constexpr int LOADS = (COLUMNS + (WIDTH - 1) * STEP + LANES - 1) / LANES;
 constexpr int LINE = LOADS * LANES;
@@ -38,7 +38,7 @@ struct alignas(sizeof(O) * PER_LANE) Results {
 };
 
 // One strip of one image: `count` rows of outputs from row `top`, and columns from `first`. Places along an axis fit
-// int, as layout.py sees to; what they are multiplied with does not.
+// int, as direct.py sees to; what they are multiplied with does not.
 struct Strip {
     const X* x;
     O* out;
