@@ -7,7 +7,7 @@ filters go by strips always, for the same reason.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,10 +29,12 @@ MOST_SHARED = 13  # taps across whose samples a lane shares between them; any nu
 MOST_COLUMN = 32  # rows of sums of a separable kernel, which has registers to spare
 REACH = 256  # samples of a row beyond a strip
 PLACES = 2**30  # along an axis, for 32-bit arithmetic
+MOST_SEEN = 64
 MOST_STRIPS = 2**31 - 1  # and outputs that are counted in 32 bits
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Launch: TypeAlias = Callable[[tuple[int], tuple[int], tuple[Any, ...]], None]  # grid, block, arguments
+Found: TypeAlias = tuple[Variant, int, Array]  # what is compiled, blocks, the structure `Arguments`
 
 
 def refusal(problem: Problem) -> str:
@@ -87,6 +89,7 @@ class Filter:
     bias: Any
     load: Callable[[Variant], Launch]
     xp: Any
+    seen: dict[Any, Found | tuple[()]] = field(default_factory=dict)  # what was launched for arrays that lay like these
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x: one launch, and no waiting unless `finish` has errors to look for."""
@@ -105,18 +108,31 @@ class Filter:
 
     def _correlate(self, problem: Problem, x: Any, out: Any) -> None:
         """Launch, once unless more batch axes than a launch takes are strewn over memory."""
+        together = COLUMNS[problem.sum_dtype.itemsize] // 32
+        place = x.shape, x.strides, out.strides, out.data.ptr % (together * out.itemsize) == 0
+        if (found := self.seen.get(place)) is None:
+            if len(self.seen) >= MOST_SEEN:
+                self.seen.clear()
+            found = self.seen[place] = self._launch(problem, x, out, aligned=place[-1])
+        if found:
+            variant, blocks, arguments = found
+            self.load(variant)((blocks,), (THREADS,), (x, out, self.taps, arguments))
+            return
+        one = replace(problem, x_shape=x.shape[1:], out_shape=out.shape[1:])
+        for image, target in zip(x, out, strict=True):
+            self._correlate(one, image, target)
+
+    def _launch(self, problem: Problem, x: Any, out: Any, aligned: bool) -> Found | tuple[()]:
+        """What to launch for arrays that lie like these; nothing if there are too many axes for one launch."""
         strides = _in_samples(x), _in_samples(out)
         found = Layout.of(problem, *strides)
         if self.separable and not self._is_near(found):
             found = Layout.of(problem, *strides, within_rows=False)
         if len(found.batch) > layout.MOST_AXES:
-            one = replace(problem, x_shape=x.shape[1:], out_shape=out.shape[1:])
-            for image, target in zip(x, out, strict=True):
-                self._correlate(one, image, target)
-            return
-        variant, work = self._variant(found, out)
+            return ()
+        variant, work = self._variant(found, out.dtype, aligned)
         blocks = -(-int(work["total"]) // (WARPS if variant.kernel == "rolling" else THREADS))
-        self.load(variant)((blocks,), (THREADS,), (x, out, self.taps, self._arguments(variant, work)))
+        return variant, blocks, self._arguments(variant, work)
 
     def _is_near(self, found: Layout) -> bool:
         """Whether a strip reaches all samples that it needs, and 32 bits count them."""
@@ -124,17 +140,17 @@ class Filter:
         pads = sum(self.problem.pads[-1])
         return reach * inner <= REACH and (found.size[2] + pads) * inner < PLACES and found.out_size[1] < PLACES
 
-    def _variant(self, found: Layout, out: Any) -> tuple[Variant, Array]:
+    def _variant(self, found: Layout, out_dtype: np.dtype[Any], aligned: bool) -> tuple[Variant, Array]:
         """Strips where they fit, else a thread for each output; and the work."""
         total, separable = self.problem.sum_dtype, self.separable
-        dtypes = self.problem.x_dtype, total, out.dtype
+        dtypes = self.problem.x_dtype, total, out_dtype
         saturate = self.problem.overflow == "saturate"
         _, height, width = found.taps
         step = found.dilation[2] * found.inner[0]
         if separable or (rolls(self.problem) and self._is_near(found)):
             work = layout.task(found, True, total.itemsize)
             if separable or work["total"] <= MOST_STRIPS:
-                aligned = _is_aligned(found, out, COLUMNS[total.itemsize] // 32)
+                aligned = aligned and _is_aligned(found, COLUMNS[total.itemsize] // 32)
                 fits = width <= MOST_SHARED or separable or height == 1
                 shared = step == 1 and fits and (aligned or width > MOST_SHARED)
                 return Variant("rolling", *dtypes, saturate, height, width, step, shared, separable), work
@@ -165,14 +181,10 @@ def _is_whole(array: Any) -> bool:
     return all(stride % array.itemsize == 0 for stride in array.strides)
 
 
-def _is_aligned(found: Layout, out: Any, together: int) -> bool:
-    """Whether a lane may write its outputs of a row at once."""
+def _is_aligned(found: Layout, together: int) -> bool:
+    """Whether a lane may write its outputs of a row at once, if it may do so in the first row."""
     strides = [found.out_stride[1], *(axis[2] for axis in found.batch)]
-    return (
-        found.out_stride[2] == 1
-        and all(stride % together == 0 for stride in strides)
-        and out.data.ptr % (together * out.itemsize) == 0
-    )
+    return found.out_stride[2] == 1 and all(stride % together == 0 for stride in strides)
 
 
 def prepare(
