@@ -1,6 +1,6 @@
 # Separable kernels: the sum of few outer products, each a column of taps and then a row of taps.
 #
-# One product is as exact as its kernel is (convengine/factoring.py). Where x holds NaN or infinity, or a column sum overflows, the
+# One product is as exact as its kernel is (factoring.py). Where x holds NaN or infinity, or a column sum overflows, the
 # output is not finite: a number that is not finite stays so under any tap, zero included, and under any sum. The
 # converse need not hold: a finite direct sum may meet an infinite column sum, and two products inf - inf. So an output
 # that is not finite is computed again as the direct method does, tap by tap, and is what that gives, to the bit.
