@@ -1,7 +1,4 @@
-"""The backend named cupy: its arithmetic on NumPy arrays that act like a device's, its refusals, and a GPU's answers.
-
-`Device` arrays are what CuPy's are where it matters: they never mix with NumPy's.
-"""
+"""The backend named cupy: its arithmetic on NumPy arrays that act like a device's, its refusals, a GPU's answers."""
 
 import ctypes
 import importlib.machinery
@@ -11,109 +8,36 @@ import types
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from types import SimpleNamespace
 from typing import Any, Never
 
 import numpy as np
 import pytest
-from convengine_cupy import Backend, device, elementwise, ndimage
+from convengine_cupy import Backend, backend, device, direct, elementwise, ndimage
 from convengine_cupy.elementwise import Pieces
-from numpy.typing import NDArray
+from device_arrays import (
+    XP,
+    Array,
+    Device,
+    as_user,
+    bound_holds,
+    bound_of,
+    canonical,
+    facts_of,
+    on_device,
+    problems,
+    reading_of,
+)
 
-from convengine.api import DEFAULTS, OPERATIONS
 from convengine.boundary import Boundary
 from convengine.plugin import Offer, Refusal
-from convengine.problem import KernelFacts, Problem
-from convengine.reading import Reading, read, read_array
-from convengine.testing.arguments import BOUNDARIES
-from convengine.testing.bounds import check, componentwise
-from convengine.testing.cases import Case, Seeded, assemble, covering_cases, draw_row
-from convengine.testing.oracle import Reference, reference
+from convengine.problem import Problem
+from convengine.reading import Reading, read_array
+from convengine.testing.oracle import reference
 
-Array = NDArray[Any]
 METHODS = ("elementwise", "elementwise, matmul over channels", "cupyx.scipy.ndimage.correlate")
 ELEMENTWISE, MATMUL, NDIMAGE = METHODS
-
-
-# ---- an array module that is as strict as CuPy
-
-
-class Device(np.ndarray[Any, Any]):
-    """An array that refuses what CuPy's arrays refuse."""
-
-    bounded = True  # whether a Python integer beyond the dtype is an error, as CuPy 14 has it
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        outs = keywords.pop("out", ())
-        arrays = [value for value in (*inputs, *outs) if isinstance(value, np.ndarray)]
-        if any(type(array) is not Device for array in arrays):
-            raise TypeError(f"{ufunc.__name__} of device and host arrays")
-        for value in inputs:
-            if self.bounded and type(value) is int and (dtype := arrays[0].dtype).kind in "iu":
-                dtype.type(value)
-        bare = [value.view(np.ndarray) if isinstance(value, np.ndarray) else value for value in inputs]
-        if outs:
-            keywords["out"] = tuple(out.view(np.ndarray) for out in outs)
-        result = getattr(ufunc, method)(*bare, **keywords)
-        return outs[0] if outs else on_device(result)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(value, np.ndarray) and type(value) is not Device:
-            raise TypeError("a host array put into a device array")
-        super().__setitem__(key, value)
-
-
-def on_device(value: Any) -> Any:
-    return np.asarray(value).view(Device) if isinstance(value, np.ndarray | np.generic) else value
-
-
-class Module:
-    """NumPy, with device arrays in and out."""
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(np, name)
-
-        def call(*args: Any, **keywords: Any) -> Any:
-            if name not in ("asarray", "array") and any(type(value) is np.ndarray for value in args):
-                raise TypeError(f"{name} of a host array")
-            return on_device(function(*args, **keywords))
-
-        return call
-
-
-XP = Module()
-
-
-@cache
-def problems() -> tuple[tuple[Case, Reading, Reference], ...]:
-    """Every sort of problem that is not empty, and some that suit ndimage, with the oracle's answers."""
-    choose = Seeded(4)
-    only = {
-        "kind": ("filter", "batch", "axes", "colour"),
-        "stride": (1,),
-        "dilation": (1,),
-        "mode": ("same", "center"),
-        "boundary": BOUNDARIES,
-        "shape": ("odd", "even"),
-        "values": ("plain",),
-    }
-    suited = (assemble(choose, draw_row(choose, only), f"{index:03d}-ndimage-") for index in range(200))
-    found = []
-    for case in (*covering_cases(), *suited):
-        reading = reading_of(case.name, case.x, case.kernel, **case.keywords)
-        if 0 not in (*reading.problem.x_shape, *reading.problem.out_shape) and reading.problem.taps:
-            found.append((case, reading, reference(case.name, case.x, case.kernel, **case.keywords)))
-    return tuple(found)
-
-
-def reading_of(name: str, x: Any, kernel: Any, memory: str = "cuda:0", **keywords: Any) -> Reading:
-    ndim, flip, _ = OPERATIONS[name]
-    return read(ndim, flip, read_array(x, "x"), kernel, **(DEFAULTS | keywords), out=None, memory=memory)
-
-
-def facts_of(reading: Reading) -> KernelFacts:
-    return KernelFacts.of(reading.kernel, reading.problem.ndim)
+DIRECT, SEPARABLE = KERNELS = "direct", "separable"  # whose arithmetic test_cupy_kernels.py is about
 
 
 def allowed(reading: Reading, method: str) -> bool:
@@ -133,25 +57,9 @@ def prepared(reading: Reading, method: str, xp: Any = XP) -> Any:
     return ndimage.prepare(reading.problem, reading.kernel, reading.bias, scipy.ndimage.correlate, xp)
 
 
-def canonical(reading: Reading, x: Any) -> Any:
-    return on_device(read_array(x, "x").transpose(reading.x_axes))
-
-
-def as_user(reading: Reading, answer: Any) -> Array:
-    assert type(answer) is Device
-    return answer.view(np.ndarray).transpose(np.argsort(reading.out_axes))
-
-
 def compute(method: str, name: str, x: Any, kernel: Any, **keywords: Any) -> Array:
     reading = reading_of(name, x, kernel, **keywords)
     return as_user(reading, prepared(reading, method)(canonical(reading, x)))
-
-
-def bound_holds(case_id: str, got: Array, expected: Reference) -> None:
-    try:
-        assert check(got, expected, componentwise(expected)) <= 1
-    except AssertionError as error:
-        raise AssertionError(f"{case_id}: {error}") from error
 
 
 # ---- answers
@@ -420,13 +328,34 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
         def __exit__(self, *_: object) -> None:
             state.left.append(self.number)
 
+    class Compiled:
+        """A module whose kernel writes the number of its compilation, and where it was launched."""
+
+        def __init__(self, code: str, options: tuple[str, ...]) -> None:
+            assert "extern" in code and options == ("-std=c++17",)
+            state.compiled.append(state.current[-1])
+
+        def get_function(self, name: str) -> Any:
+            def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+                assert (
+                    f"#define KERNEL {name}\n" in direct.Variant("general", *[np.dtype(np.float32)] * 3, False).source
+                )
+                assert block == (128,) and all(type(array) is Device for array in arguments[:-1])
+                state.launched.append((state.current[-1], *grid))
+                arguments[1].fill(len(state.compiled))
+
+            return launch
+
     state = SimpleNamespace(current=[], left=[], count=2, failure="", compute_type={np.float32: 1, np.float64: 1})
+    state.compiled, state.launched = [], []
     library, core, correlate = types.ModuleType("cupy"), types.ModuleType("cupy._core"), scipy.ndimage.correlate
     library.__getattr__ = lambda name: getattr(XP, name)  # type: ignore[method-assign]
     library.__path__, library.__version__ = [], "14.2.0"  # type: ignore[attr-defined]
     properties = {"name": b"NVIDIA H100", "major": 9, "minor": 0}
     runtime = SimpleNamespace(getDeviceCount=count, getDeviceProperties=lambda number: properties)
     library.cuda = SimpleNamespace(Device=Current, runtime=runtime)  # type: ignore[attr-defined]
+    library.RawModule = Compiled  # type: ignore[attr-defined]
+    backend._function.cache_clear()
     core.get_compute_type = lambda dtype: state.compute_type[dtype]  # type: ignore[attr-defined]
     modules = {"cupy": library, "cupy._core": core, "cupyx": None, "cupyx.scipy": None, "cupyx.scipy.ndimage": None}
     for name, module in modules.items():
@@ -439,6 +368,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
     yield state
     assert state.current == state.left
+    backend._function.cache_clear()
 
 
 def methods_of(reading: Reading) -> dict[str, Offer]:
@@ -463,6 +393,32 @@ def test_a_filter_runs_on_the_device_of_its_problem(cupy: SimpleNamespace, metho
     assert cupy.current == [1, 1, 1]
 
 
+def test_kernels_are_compiled_once_for_each_device(cupy: SimpleNamespace) -> None:
+    x = np.ones((300, 300), np.float32)
+    for number in (0, 1, 1):
+        for kernel in (np.ones((3, 3), np.float32), np.full((3, 3), 2, np.float32)):
+            reading = reading_of("corr2d", x, kernel, mode="same", memory=f"cuda:{number}")
+            plan = Backend().plan(reading.problem, methods_of(reading)[DIRECT], unneeded)
+            assert (plan.prepare(reading.kernel)(on_device(x)) == number + 1).all()
+    assert cupy.compiled == [0, 1]
+    assert cupy.launched == [(0, 15), (0, 15), *[(1, 15)] * 4]
+
+
+def test_filters_are_cheapest_by_a_kernel_of_our_own(cupy: SimpleNamespace) -> None:
+    x = np.broadcast_to(np.float32(1), (8192, 8192))
+    for size in (1, 3, 9):
+        kernel = np.arange(1, size * size + 1, dtype=np.float32).reshape(size, size) ** 2
+        offers = methods_of(reading_of("corr2d", x, kernel, mode="same"))
+        assert min(offers.values(), key=lambda offer: offer.seconds).method == DIRECT
+        assert offers[DIRECT].memory == 0 and offers[DIRECT].error == offers[ELEMENTWISE].error
+    smooth = methods_of(reading_of("corr2d", x, np.ones((15, 15), np.float32), mode="same"))
+    assert smooth[SEPARABLE].seconds < smooth[DIRECT].seconds
+    assert smooth[SEPARABLE].error < smooth[DIRECT].error
+    rounded = methods_of(reading_of("corr2d", x, np.ones((3, 3), np.float32), dtype="uint8"))[DIRECT]
+    assert rounded.memory == 6 * 4 * 8190**2 and rounded.seconds > offers[DIRECT].seconds
+    cupy.current.clear()
+
+
 def unneeded(problem: Problem) -> Never:
     raise AssertionError(f"no other backend is needed for {problem}")
 
@@ -470,8 +426,8 @@ def unneeded(problem: Problem) -> Never:
 def test_offers_name_what_holds(cupy: SimpleNamespace) -> None:
     x = np.ones((2, 5, 5), np.float32)
     ones = np.ones((3, 3), np.float32)
-    assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == {ELEMENTWISE, NDIMAGE}
-    assert set(methods_of(reading_of("corr2d", x, ones))) == {ELEMENTWISE}
+    assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == {DIRECT, SEPARABLE, ELEMENTWISE, NDIMAGE}
+    assert set(methods_of(reading_of("corr2d", x, ones))) == {DIRECT, SEPARABLE, ELEMENTWISE}
     layer = np.ones((4, 2, 3, 3), np.float32)
     assert set(methods_of(reading_of("corr2d", x, layer))) == {ELEMENTWISE, MATMUL}
     assert set(methods_of(reading_of("corr2d", x, layer[:, :1], groups=2))) == {ELEMENTWISE}
@@ -623,7 +579,7 @@ MISSING = device.missing() or device.missing_device(0)
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*KERNELS, *METHODS])
 def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
     import cupy
 
@@ -636,17 +592,19 @@ def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
                 ready = Backend().plan(reading.problem, offer, unneeded).prepare(reading.kernel, reading.bias)
                 got = ready(cupy.asarray(read_array(case.x, "x")).transpose(reading.x_axes))
                 assert isinstance(got, cupy.ndarray)
-                bound_holds(case.id, cupy.asnumpy(got).transpose(np.argsort(reading.out_axes)), expected)
+                answer, bound = cupy.asnumpy(got), bound_of(reading.problem, offer, expected)
+                bound_holds(case.id, answer.transpose(np.argsort(reading.out_axes)), expected, bound)
                 done += 1
     assert done >= 15
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-def test_a_gpu_works_on_the_current_stream() -> None:
+@pytest.mark.parametrize("method", [*KERNELS, ELEMENTWISE])
+def test_a_gpu_works_on_the_current_stream(method: str) -> None:
     import cupy
 
     reading = reading_of("corr2d", np.ones((64, 64)), np.ones((3, 3)), mode="same")
-    ready = Backend().plan(reading.problem, methods_of(reading)[ELEMENTWISE], unneeded).prepare(reading.kernel)
+    ready = Backend().plan(reading.problem, methods_of(reading)[method], unneeded).prepare(reading.kernel)
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         got = ready(cupy.ones((64, 64)))

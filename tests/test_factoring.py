@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from convengine_cython.factoring import Promise, factor, promise
 from numpy.testing import assert_allclose
 
 from convengine import filters
 from convengine.boundary import Boundary
+from convengine.factoring import Promise, factor, promise
 from convengine.low_rank import matrix_rank, roundoff, separate
 from convengine.plugin import Declined, direct_error
 from convengine.problem import KernelFacts, Problem

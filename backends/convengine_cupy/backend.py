@@ -1,17 +1,22 @@
 """What CuPy is asked for: refusals first, then the prices; device and stream stand here alone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from convengine import plugin
+from convengine.factoring import Promise, factor, promise
 from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error
 from convengine.problem import KernelFacts, Problem
-from convengine_cupy import device, elementwise, ndimage
+from convengine_cupy import device, direct, elementwise, ndimage, variants
+from convengine_cupy.variants import Variant
 
 __all__ = ["Backend"]
 
+DIRECT = "direct"
+SEPARABLE = "separable"
 ELEMENTWISE = "elementwise"
 MATMUL = "elementwise, matmul over channels"
 NDIMAGE = "cupyx.scipy.ndimage.correlate"
@@ -22,6 +27,10 @@ BYTES_PER_SECOND = 2e12
 PRODUCTS_PER_SECOND = 1e13  # matmul
 TAPS_PER_SECOND = 5e11  # ndimage: a test of the border and an integer division of indices for each
 SECONDS_PER_LAUNCH = 1e-5  # of Python and of CUDA
+# Multiply-adds of the direct kernel's strips, 0.7 of what the figures allow: int32 has half the units of float32, int64
+# takes some eight instructions. The general kernel reads two numbers for each.
+SUMS_PER_SECOND = {"float32": 2.3e13, "float64": 1.15e13, "int32": 1.15e13, "int64": 3e12}
+READS_PER_SECOND = 2e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +56,43 @@ class Plan:
     """A method for one problem on one device."""
 
     problem: Problem
-    method: str
+    offer: Offer
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
         """Copy the kernel to the device."""
         import cupy
 
-        number = _number(self.problem.memory)
+        number, method = _number(self.problem.memory), self.offer.method
         with cupy.cuda.Device(number):
-            if self.method != NDIMAGE:
-                return Filter(number, elementwise.prepare(self.problem, kernel, bias, self.method == MATMUL, cupy))
+            if method in (DIRECT, SEPARABLE):
+                promised = Promise(1, self.offer.error, self.offer.normwise)
+                factors = factor(self.problem, kernel, promised) if method == SEPARABLE else None
+                load = _compiled(number)
+                return Filter(number, direct.prepare(self.problem, kernel, bias, load, cupy, factors))
+            if method != NDIMAGE:
+                return Filter(number, elementwise.prepare(self.problem, kernel, bias, method == MATMUL, cupy))
             from cupyx.scipy.ndimage import correlate
 
             return Filter(number, ndimage.prepare(self.problem, kernel, bias, correlate, cupy))
+
+
+def _compiled(number: int) -> Callable[[Variant], direct.Launch]:
+    """What makes a launch of a variant, on this device, which is current then."""
+
+    def load(variant: Variant) -> direct.Launch:
+        return _function(variant, number)
+
+    return load
+
+
+@lru_cache(maxsize=1024)
+def _function(variant: Variant, number: int) -> direct.Launch:
+    """Compile a variant, or find it in CuPy's cache on disk; a module is loaded on the device that is current."""
+    import cupy
+
+    module = cupy.RawModule(code=variant.source, options=variants.OPTIONS)
+    launch: direct.Launch = module.get_function(variants.NAME)
+    return launch
 
 
 class Backend:
@@ -68,21 +101,27 @@ class Backend:
     name = "cupy"
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
-        """Offer elementwise code for every forward problem, and what is faster where it holds."""
+        """Offer elementwise code for every forward problem, and what is faster where it holds: for filters, kernels."""
         if reason := _refusal(problem):
             return Refusal(reason)
         error = direct_error(problem)
         found = [_elementwise(problem, error)]
+        if not direct.refusal(problem):
+            rolls = direct.rolls(problem)
+            found.append(_by_kernel(problem, DIRECT, problem.taps, rolls, Promise(0, error, False)))
+            promised = promise(problem, facts)
+            if promised and promised.rank == 1 and direct.rolls_separably(problem):
+                found.append(_by_kernel(problem, SEPARABLE, sum(problem.kernel_spatial), True, promised))
         if _has_matmul(problem):
             found.append(_matmul(problem, error))
         if not ndimage.refusal(problem, facts):
-            seconds = SECONDS_PER_LAUNCH + problem.multiplications / TAPS_PER_SECOND
-            found.append(Offer(NDIMAGE, seconds, ndimage.memory(problem), error))
+            seconds = max(_seconds_of_memory(problem), problem.multiplications / TAPS_PER_SECOND)
+            found.append(Offer(NDIMAGE, SECONDS_PER_LAUNCH + seconds, ndimage.memory(problem), error))
         return found
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
         """Take the method that the offer names."""
-        return Plan(problem, offer.method)
+        return Plan(problem, offer)
 
     def info(self) -> BackendInfo:
         """CuPy's version and the devices' names, or what is missing."""
@@ -112,6 +151,22 @@ def _has_matmul(problem: Problem) -> bool:
     """Whether channels may be summed by matmul: complex products of infinities would not be the textbook's."""
     several = problem.channels[0] // problem.groups > 1
     return problem.is_layer and several and problem.sum_dtype.kind != "c" and device.matmul_is_exact()
+
+
+def _seconds_of_memory(problem: Problem) -> float:
+    """Reading x once and writing the result once."""
+    x = math.prod(problem.x_shape) * problem.x_dtype.itemsize
+    return (x + math.prod(problem.out_shape) * problem.out_dtype.itemsize) / BYTES_PER_SECOND
+
+
+def _by_kernel(problem: Problem, method: str, terms: int, rolls: bool, promised: Promise) -> Offer:
+    """One launch; x is read and the result written once, or the multiply-adds take longer; then what `finish` does."""
+    rate = SUMS_PER_SECOND[problem.sum_dtype.name] if rolls else READS_PER_SECOND
+    memory = direct.temporaries(problem)
+    seconds = max(_seconds_of_memory(problem), math.prod(problem.out_shape) * terms / rate)
+    if memory:
+        seconds += 10 * SECONDS_PER_LAUNCH + 2 * memory / BYTES_PER_SECOND
+    return Offer(method, SECONDS_PER_LAUNCH + seconds, memory, promised.error, promised.normwise)
 
 
 def _elementwise(problem: Problem, error: float) -> Offer:

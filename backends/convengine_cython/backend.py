@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convengine import adjoint, native
+from convengine.factoring import Promise, factor, promise
 from convengine.native import cpu
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
 from convengine.problem import KernelFacts, Problem, kept_by_form
 from convengine_cython import dots
-from convengine_cython.factoring import Promise, factor, promise
 from convengine_cython.gradient import KernelGradientPlan
 from convengine_cython.layout import Layout, element
 

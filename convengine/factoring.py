@@ -52,7 +52,30 @@ class Factors:
 
 
 def promise(problem: Problem, facts: KernelFacts) -> Promise | None:
-    """What can be promised for a problem; None where factors would not be exact enough, or save nothing."""
+    """Say what the factors of a kernel would promise, from its facts alone: for `Backend.offers`.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be computed.
+    facts : KernelFacts
+        What the kernel's values allow.
+
+    Returns
+    -------
+    Promise or None
+        None where factors would not be exact enough, or save nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convengine as ce
+    >>> from convengine.problem import KernelFacts
+    >>> kernel = np.multiply.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])
+    >>> problem = ce.explain(np.ones((9, 9), int), kernel).problem
+    >>> promise(problem, KernelFacts.of(kernel, 2))
+    Promise(rank=1, error=0.0, normwise=False)
+    """
     if facts.rank not in (1, 2):
         return None
     made, key = _promises(problem), (facts.rank, facts.dropped)
@@ -102,7 +125,37 @@ def _normwise(problem: Problem, rank: int, dropped: float) -> float:
 
 
 def factor(problem: Problem, kernel: Array, promised: Promise) -> Factors:
-    """The factors of a kernel in the sum's dtype; Declined where they do not keep a promise."""
+    """Find the factors of a kernel: for `Plan.prepare`.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be computed.
+    kernel : array of shape problem.kernel_shape
+        Finite.
+    promised : Promise
+        What `promise` said of it.
+
+    Returns
+    -------
+    Factors
+        In the sum's dtype; no row of theirs sums up to more than its length.
+
+    Raises
+    ------
+    Declined
+        If the rounded factors do not keep the promise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convengine as ce
+    >>> kernel = np.array([[2, 0, -2], [4, 0, -4], [2, 0, -2]])
+    >>> problem = ce.explain(np.ones((9, 9), int), kernel).problem
+    >>> factors = factor(problem, kernel, Promise(1, 0.0, False))
+    >>> factors.columns.tolist(), factors.rows.tolist()
+    ([[2, 4, 2]], [[1, 0, -1]])
+    """
     if promised.rank == 1:
         column, row, missed = separate(kernel)
         columns, rows = column[None], row[None]

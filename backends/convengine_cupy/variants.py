@@ -1,0 +1,94 @@
+"""The CUDA sources as one text for each variant: the types, the numbers that loops unroll by, and a kernel's file."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+__all__ = ["COLUMNS", "NAME", "OPTIONS", "Variant"]
+
+NAME = "correlate"  # of the kernel in every variant
+OPTIONS = ("-std=c++17",)  # for NVRTC
+COLUMNS = {4: 128, 8: 64}  # outputs across a strip of the rolling kernel, by the bytes of a sum
+
+TYPES = {
+    "bool": "unsigned char",
+    "int8": "signed char",
+    "int16": "short",
+    "int32": "int",
+    "int64": "long long",
+    "uint8": "unsigned char",
+    "uint16": "unsigned short",
+    "uint32": "unsigned",
+    "uint64": "unsigned long long",
+    "float16": "Half",
+    "float32": "float",
+    "float64": "double",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What is compiled by itself.
+
+    Attributes
+    ----------
+    kernel : {"rolling", "general"}
+        The file in the folder kernels.
+    x, total, out : numpy.dtype
+        Of samples, sums and results.
+    saturate : bool
+        Whether integers that do not fit take the nearest value; else they wrap.
+    height, width : int
+        The taps of a rolling kernel.
+    step : int
+        The distance of its taps along a row, in samples.
+    adjacent : bool
+        Whether a lane's outputs are neighbours.
+    separable : bool
+        Whether a rolling kernel's taps are a column times a row.
+    wide : bool
+        Whether a general kernel counts its outputs in 64 bits.
+    """
+
+    kernel: str
+    x: np.dtype[Any]
+    total: np.dtype[Any]
+    out: np.dtype[Any]
+    saturate: bool
+    height: int = 1
+    width: int = 1
+    step: int = 1
+    adjacent: bool = False
+    separable: bool = False
+    wide: bool = False
+
+    @property
+    def types(self) -> str:
+        """The lines between the common file and the kernel's."""
+        lines = [f"typedef {TYPES[dtype.name]} {letter};" for letter, dtype in zip("XSO", self.dtypes, strict=True)]
+        lines.append(f"constexpr bool SATURATE = {int(self.saturate)};")
+        if self.kernel == "rolling":
+            lines.append(f"constexpr int HEIGHT = {self.height}, WIDTH = {self.width}, STEP = {self.step};")
+            lines.append(f"constexpr bool ADJACENT = {int(self.adjacent)}, SEPARABLE = {int(self.separable)};")
+        else:
+            lines.append(f"typedef {'unsigned long long' if self.wide else 'unsigned'} Index;")
+        return "\n".join(lines) + "\n"
+
+    @property
+    def dtypes(self) -> tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]:
+        """Of samples, sums and results."""
+        return self.x, self.total, self.out
+
+    @property
+    def source(self) -> str:
+        """The whole text."""
+        return f"{text('samples.cuh')}#define KERNEL {NAME}\n{self.types}{text(self.kernel + '.cu')}"
+
+
+@lru_cache(maxsize=8)
+def text(name: str) -> str:
+    """Read one of the files."""
+    return (files("convengine_cupy") / "kernels" / name).read_text(encoding="utf-8")

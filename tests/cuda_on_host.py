@@ -1,0 +1,75 @@
+"""Kernels of convengine_cupy, compiled for the host in one library, and called as CuPy would call them."""
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from convengine_cupy import variants
+from convengine_cupy.variants import Variant
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+FLAGS = ("-std=c++17", "-O0", "-g0", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing", "-w")
+
+ENTRY = """
+}}
+static void call_{number}(void** given) {{
+    using namespace variant_{number};
+    kernel_{number}(*(const X**)given[0], *(O**)given[1], *(const S**)given[2], *(const Arguments*)given[3]);
+}}
+extern "C" const char* run_{number}(unsigned grid, unsigned block, void** given, const uintptr_t* ranges,
+                                    long long* written) {{
+    return launch(call_{number}, {barriers}, grid, block, given, ranges, written);
+}}
+"""
+
+
+def together(chosen: Iterable[Variant]) -> str:
+    """One text that holds many variants, each in a namespace and with an entry of its own."""
+    parts = [f'#include "{HERE / "cuda_on_host.h"}"\n', variants.text("samples.cuh")]
+    for number, variant in enumerate(chosen):
+        parts.append(f"namespace variant_{number} {{\n#undef KERNEL\n#define KERNEL kernel_{number}\n")
+        parts += [variant.types, variants.text(variant.kernel + ".cu")]
+        barriers = "true" if variant.kernel == "rolling" else "false"
+        parts.append(ENTRY.format(number=number, barriers=barriers))
+    return "".join(parts)
+
+
+class Library:
+    """Compiled variants; `changed` may plant a bug in the text."""
+
+    def __init__(self, chosen: Iterable[Variant], folder: Path, changed: Callable[[str], str] = str) -> None:
+        self.numbers = {variant: number for number, variant in enumerate(dict.fromkeys(chosen))}
+        source, library = folder / "variants.cpp", folder / "variants.so"
+        source.write_text(changed(together(self.numbers)), encoding="utf-8")
+        subprocess.run([str(COMPILER), *FLAGS, "-o", str(library), str(source)], check=True)
+        self.library = ctypes.CDLL(str(library))
+
+    def load(self, variant: Variant) -> Callable[..., None]:
+        """What stands for `RawModule.get_function`."""
+        run = self.library[f"run_{self.numbers[variant]}"]
+        run.restype = ctypes.c_char_p
+
+        def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+            *arrays, given = arguments
+            pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
+            places = [ctypes.cast(ctypes.pointer(pointer), ctypes.c_void_p) for pointer in pointers]
+            passed = (ctypes.c_void_p * 4)(*places, given.ctypes.data)
+            ranges = (ctypes.c_size_t * 6)(*(end for array in arrays for end in ends(array)))
+            written = ctypes.c_longlong()
+            fault = run(ctypes.c_uint(grid[0]), ctypes.c_uint(block[0]), passed, ranges, ctypes.byref(written))
+            assert not fault, f"{fault.decode()}: {variant}"
+            assert written.value == arrays[1].size, f"{written.value} writes of {arrays[1].size} results: {variant}"
+
+        return launch
+
+
+def ends(array: np.ndarray[Any, Any]) -> tuple[int, int]:
+    """The first address of an array, and the one after its last."""
+    reaches = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)] if array.size else []
+    first = int(array.ctypes.data) + sum(min(reach, 0) for reach in reaches)
+    return first, first + sum(abs(reach) for reach in reaches) + array.itemsize * bool(array.size)
