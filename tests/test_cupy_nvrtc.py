@@ -1,6 +1,6 @@
 """The CUDA kernels of the backend cupy compile, by NVRTC, for old and new GPUs, without a GPU or a driver.
 
-NVRTC comes with CuPy's CUDA, or by itself: pip install nvidia-cuda-nvrtc-cu12.
+NVRTC comes with CuPy's CUDA, or by itself: pip install convengine[nvrtc].
 """
 
 import ctypes
@@ -35,7 +35,7 @@ def find_nvrtc() -> str:
 
 
 NVRTC = find_nvrtc()
-pytestmark = pytest.mark.skipif(not NVRTC, reason="needs NVRTC: pip install nvidia-cuda-nvrtc-cu12, or CUDA_PATH")
+pytestmark = pytest.mark.skipif(not NVRTC, reason="needs NVRTC: pip install convengine[nvrtc], or CUDA_PATH")
 
 
 def compiled(source: str, architecture: str) -> bytes:
