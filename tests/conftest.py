@@ -1,6 +1,8 @@
 """The fixtures that test files share, and what pytest must leave alone."""
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,10 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_pictures()
     return tmp_path
+
+
+@pytest.fixture
+def ran(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the engine says that it ran."""
+    caplog.set_level(logging.DEBUG, logger="convengine")
+    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("convengine")]
