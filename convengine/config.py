@@ -36,6 +36,8 @@ class Options:
         Log what ran, at INFO instead of DEBUG.
     measure : bool, optional
         Let the first call of a problem time the likeliest methods, and later ones take the fastest.
+    transfer : bool, optional
+        Let host arrays be copied to a device and results back, where that is asked for or the fastest.
     """
 
     backend: tuple[str, ...] | None = None
@@ -45,6 +47,7 @@ class Options:
     max_memory: int | None = None
     verbose: bool | None = None
     measure: bool | None = None
+    transfer: bool | None = None
 
     def updated(self, **values: Any) -> "Options":
         """Return a copy with the checked values that are not None."""
@@ -107,6 +110,7 @@ CHECKS: dict[str, Any] = {
     "max_memory": _count("max_memory", 0, 2**63 - 1),
     "verbose": _switch("verbose"),
     "measure": _switch("measure"),
+    "transfer": _switch("transfer"),
 }
 ENVIRONMENT = {f"CONVENGINE_{name.upper()}": name for name in CHECKS}
 
@@ -194,7 +198,7 @@ def options(**values: Any) -> Iterator[Options]:
     Parameters
     ----------
     **values
-        backend, workers, rtol, strict, max_memory, verbose, measure: see `Options`.
+        backend, workers, rtol, strict, max_memory, verbose, measure, transfer: see `Options`.
 
     Yields
     ------
@@ -226,7 +230,7 @@ def set_options(**values: Any) -> None:
     Parameters
     ----------
     **values
-        backend, workers, rtol, strict, max_memory, verbose, measure: see `Options`.
+        backend, workers, rtol, strict, max_memory, verbose, measure, transfer: see `Options`.
 
     Raises
     ------

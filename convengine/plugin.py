@@ -36,12 +36,33 @@ __all__ = [
     "is_installed",
     "loaded_at_fork",
     "require_magnitude",
+    "transfer_allowed",
     "workers",
 ]
 
 API = 1  # a plug-in may say which version it was built for, by an attribute `api`
 
 WORKERS: ContextVar[int | None] = ContextVar("convengine_workers", default=None)
+
+
+TRANSFER: ContextVar[bool] = ContextVar("convengine_transfer", default=False)
+
+
+def transfer_allowed() -> bool:
+    """Whether the user allows copies between the host and a device, in `Backend.offers`.
+
+    Returns
+    -------
+    bool
+        Without it, a backend that runs elsewhere than where x is refuses.
+
+    Examples
+    --------
+    >>> from convengine.plugin import transfer_allowed
+    >>> transfer_allowed()  # outside of a choice
+    False
+    """
+    return TRANSFER.get()
 
 
 def workers() -> int:

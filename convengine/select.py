@@ -17,7 +17,7 @@ import numpy as np
 from convengine import prices, registry
 from convengine.config import Options
 from convengine.errors import BackendError, InvalidProblem, NoBackend
-from convengine.plugin import WORKERS, Declined, Filter, Offer, Plan, Refusal, look_for, workers
+from convengine.plugin import TRANSFER, WORKERS, Declined, Filter, Offer, Plan, Refusal, look_for, workers
 from convengine.problem import KernelFacts, Problem
 
 __all__ = [
@@ -181,7 +181,7 @@ def _offers(
 ) -> tuple[list[Candidate], list[tuple[str, str, str]]]:
     candidates: list[Candidate] = []
     refusals: list[tuple[str, str, str]] = []
-    token = WORKERS.set(options.workers)
+    token, copying = WORKERS.set(options.workers), TRANSFER.set(bool(options.transfer))
     price = prices.current().pricing(problem, workers())
     limited = options.strict or options.rtol is not None or options.max_memory is not None
     try:
@@ -204,6 +204,7 @@ def _offers(
                     candidates.append(Candidate(name, offer, price(name, offer)))
     finally:
         WORKERS.reset(token)
+        TRANSFER.reset(copying)
     if len(candidates) > 1:
         candidates.sort(key=lambda candidate: (candidate.seconds, candidate.backend, candidate.offer.method))
     return candidates, refusals

@@ -3,6 +3,8 @@
 `Device` arrays are what CuPy's are where it matters: they never mix with NumPy's.
 """
 
+import weakref
+from contextlib import AbstractContextManager
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -71,6 +73,76 @@ class Module:
 
 
 XP = Module()
+
+
+class Stream(AbstractContextManager["Stream"]):
+    """Work that is not done before somebody waits."""
+
+    def __init__(self, link: "Link") -> None:
+        self.link = link
+        self.work: list[Any] = []
+
+    def __enter__(self) -> "Stream":
+        self.link.current.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.link.current.pop()
+
+
+class Link:
+    """Memory is used again as soon as nobody holds it, as that of a pool is; copies are made at the latest moment."""
+
+    def __init__(self) -> None:
+        self.current: list[Stream] = []
+        self.free: list[Any] = []
+        self.most = self.held = 0
+
+    def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        size = int(np.prod(shape)) * dtype.itemsize
+        memory = next((one for one in self.free if len(one) >= size), None)
+        if memory is None:
+            memory = bytearray(max(size, 1))
+            self.held += len(memory)
+        else:
+            self.free.remove(memory)
+        memory[:] = b"\xee" * len(memory)
+        made = np.frombuffer(memory, dtype, int(np.prod(shape))).reshape(shape)
+        weakref.finalize(made, self.free.append, memory)
+        return made
+
+    def stream(self) -> Stream:
+        return Stream(self)
+
+    def bring(self, samples: Array) -> Any:
+        memory, before = _memory(samples), samples.tobytes()
+
+        def check() -> None:
+            assert bytes(memory[: len(before)]) == before, "samples were overwritten before they were copied"
+
+        self.current[-1].work.append(check)
+        return on_device(samples.copy())
+
+    def send(self, result: Any, target: Array) -> None:
+        assert type(result) is Device and result.shape == target.shape and result.dtype == target.dtype
+        memory, values = _memory(target), result.view(np.ndarray).tobytes()
+
+        def copy() -> None:
+            memory[: len(values)] = values
+
+        self.current[-1].work.append(copy)
+
+    def wait(self, stream: Stream) -> None:
+        for work in stream.work:
+            work()
+        stream.work.clear()
+
+
+def _memory(array: Array) -> Any:
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base
 
 
 @cache

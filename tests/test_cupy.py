@@ -13,12 +13,13 @@ from typing import Any, Never
 
 import numpy as np
 import pytest
-from convengine_cupy import Backend, backend, device, direct, elementwise, ndimage
+from convengine_cupy import Backend, backend, device, direct, elementwise, ndimage, transfer
 from convengine_cupy.elementwise import Pieces
 from device_arrays import (
     XP,
     Array,
     Device,
+    Link,
     as_user,
     bound_holds,
     bound_of,
@@ -29,6 +30,7 @@ from device_arrays import (
     reading_of,
 )
 
+import convengine as ce
 from convengine.boundary import Boundary
 from convengine.plugin import Offer, Refusal
 from convengine.problem import Problem
@@ -352,7 +354,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     library.__getattr__ = lambda name: getattr(XP, name)  # type: ignore[method-assign]
     library.__path__, library.__version__ = [], "14.2.0"  # type: ignore[attr-defined]
     properties = {"name": b"NVIDIA H100", "major": 9, "minor": 0}
-    runtime = SimpleNamespace(getDeviceCount=count, getDeviceProperties=lambda number: properties)
+    runtime = SimpleNamespace(getDeviceCount=count, getDevice=lambda: 0, getDeviceProperties=lambda number: properties)
     library.cuda = SimpleNamespace(Device=Current, runtime=runtime)  # type: ignore[attr-defined]
     library.RawModule = Compiled  # type: ignore[attr-defined]
     backend._function.cache_clear()
@@ -551,12 +553,33 @@ def test_a_cupy_that_does_not_load_is_a_refusal(cupy: SimpleNamespace, monkeypat
 def test_host_arrays_are_refused_with_both_ways_out(cupy: SimpleNamespace) -> None:
     reading = reading_of("corr2d", np.ones((3, 3)), np.ones((2, 2)), memory="host")
     assert refusal(reading) == (
-        "x is a host array, and CuPy runs on device arrays: pass cupy.asarray(x), or choose a host backend"
+        "x is a host array, and CuPy runs on device arrays: pass cupy.asarray(x), or allow it to be copied there and "
+        "back, with ce.options(transfer=True)"
     )
     lazy = reading._replace(problem=replace(reading.problem, memory="lazy"))
     assert refusal(lazy) == "runs on arrays of a CUDA device, not lazy"
     backward = reading._replace(problem=replace(reading.problem, op="grad_input"))
     assert refusal(backward) == "computes op='forward' only, not 'grad_input'"
+
+
+def test_a_host_array_goes_by_way_of_the_device_where_that_is_allowed(
+    cupy: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, kernel = np.arange(2000.0).reshape(50, 40), np.ones((3, 3))
+    there = {method for method in methods_of(reading_of("corr2d", x, kernel, mode="same")) if method != NDIMAGE}
+    with ce.options(transfer=True, backend="cupy"):
+        rows = ce.explain(x, kernel, mode="same").rows
+    offers = {row.method: row.offer for row in rows if row.offer is not None}
+    assert set(offers) == {f"{method}, by way of the device" for method in there}
+    assert all(offer.seconds > 1e-4 and offer.memory >= x.nbytes for offer in offers.values())
+
+    monkeypatch.setattr(transfer, "CupyLink", Link)
+    monkeypatch.setattr(transfer, "CHUNK", 3000)
+    reading = reading_of("corr2d", x, kernel, mode="same", memory="host")
+    offer = offers[f"{ELEMENTWISE}, by way of the device"]
+    ready = Backend().plan(reading.problem, offer, unneeded).prepare(reading.kernel)
+    np.testing.assert_array_equal(ready(x), reference("corr2d", x, kernel, mode="same").final)
+    assert set(cupy.current) == {0}
 
 
 def test_info_names_the_devices(cupy: SimpleNamespace) -> None:

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from convengine import plugin
 from convengine.factoring import Promise, factor, promise
-from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error
+from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error, transfer_allowed
 from convengine.problem import KernelFacts, Problem
-from convengine_cupy import device, direct, elementwise, ndimage, variants
+from convengine_cupy import device, direct, elementwise, ndimage, transfer, variants
 from convengine_cupy.variants import Variant
 
 __all__ = ["Backend"]
@@ -49,6 +49,39 @@ class Filter:
                 return self.inner(cupy.asarray(x))
             self.inner(cupy.asarray(x), cupy.asarray(out))
             return out
+
+
+@dataclass(frozen=True, slots=True)
+class HostFilter:
+    """A prepared kernel for arrays on the host."""
+
+    number: int
+    inner: transfer.Transfer
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """Filter x on the device, and wait for the result."""
+        import cupy
+
+        with cupy.cuda.Device(self.number):
+            return self.inner(x, out)
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """A method for one problem on the host, computed on the device that is current when it is prepared."""
+
+    problem: Problem
+    offer: Offer
+
+    def prepare(self, kernel: Any, bias: Any = None) -> HostFilter:
+        """Keep the kernel, for each size of chunk."""
+        number, kernel = device.current(), kernel.copy()
+        offer = replace(self.offer, method=self.offer.method.removesuffix(transfer.SUFFIX))
+
+        def prepare(chunk: Problem) -> plugin.Filter:
+            return Plan(replace(chunk, memory=f"cuda:{number}"), offer).prepare(kernel, bias)
+
+        return HostFilter(number, transfer.Transfer(self.problem, prepare, transfer.CupyLink(), {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +137,12 @@ class Backend:
         """Offer elementwise code for every forward problem, and what is faster where it holds: for filters, kernels."""
         if reason := _refusal(problem):
             return Refusal(reason)
+        if problem.memory == "host":
+            there = self.offers(replace(problem, memory=f"cuda:{device.current()}"), facts)
+            if isinstance(there, Refusal):
+                return there
+            # Rows of a chunk bring their border along, and cupyx's ndimage wants pads of its own.
+            return [transfer.priced(problem, offer) for offer in there if offer.method != NDIMAGE]
         error = direct_error(problem)
         found = [_elementwise(problem, error)]
         if not direct.refusal(problem):
@@ -119,9 +158,9 @@ class Backend:
             found.append(Offer(NDIMAGE, SECONDS_PER_LAUNCH + seconds, ndimage.memory(problem), error))
         return found
 
-    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
+    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> plugin.Plan:
         """Take the method that the offer names."""
-        return Plan(problem, offer)
+        return HostPlan(problem, offer) if problem.memory == "host" else Plan(problem, offer)
 
     def info(self) -> BackendInfo:
         """CuPy's version and the devices' names, or what is missing."""
@@ -141,7 +180,12 @@ def _refusal(problem: Problem) -> str:
     if problem.op != "forward":
         return f"computes op='forward' only, not {problem.op!r}"
     if problem.memory == "host":
-        return "x is a host array, and CuPy runs on device arrays: pass cupy.asarray(x), or choose a host backend"
+        return (
+            device.missing_device(0)
+            if transfer_allowed()
+            else "x is a host array, and CuPy runs on device arrays: pass cupy.asarray(x), or allow it to be copied "
+            "there and back, with ce.options(transfer=True)"
+        )
     if not problem.memory.startswith("cuda:"):
         return f"runs on arrays of a CUDA device, not {problem.memory}"
     return device.missing_device(_number(problem.memory))

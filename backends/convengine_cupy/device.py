@@ -9,7 +9,7 @@ import numpy as np
 
 from convengine.plugin import is_installed
 
-__all__ = ["describe", "matmul_is_exact", "missing", "missing_device"]
+__all__ = ["current", "describe", "matmul_is_exact", "missing", "missing_device"]
 
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -40,6 +40,13 @@ def missing_device(number: int) -> str:
     if number >= count:
         return f"no CUDA device cuda:{number}: CuPy sees {count}; CUDA_VISIBLE_DEVICES and nvidia-smi say which"
     return ""
+
+
+def current() -> int:
+    """The number of the device that is current. Loads CuPy."""
+    import cupy
+
+    return int(cupy.cuda.runtime.getDevice())
 
 
 def describe() -> tuple[str, str, str]:
