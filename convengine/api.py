@@ -16,7 +16,7 @@ from convengine.call import Call
 from convengine.config import Options
 from convengine.docstrings import document
 from convengine.errors import InvalidProblem
-from convengine.reading import read, read_array, weak_kind
+from convengine.reading import forget, read, read_array, weak_kind
 from convengine.reading_gradients import read_grad_input, read_grad_kernel
 from convengine.region import Cut
 
@@ -432,4 +432,5 @@ def clear_cache() -> None:
     """
     _warm.clear()
     _calls.clear()
+    forget()
     select.clear_decisions()

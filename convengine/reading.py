@@ -13,7 +13,7 @@ from convengine.boundary import Boundary
 from convengine.errors import InvalidProblem
 from convengine.problem import Problem, integer_sum_dtype, is_integer, sum_dtype
 
-__all__ = ["Reading", "read", "read_array", "read_kernel", "read_shape"]
+__all__ = ["Reading", "forget", "read", "read_array", "read_kernel", "read_shape"]
 
 FLOATS = ("float16", "float32", "float64", "complex64", "complex128")
 LARGEST = 2**40  # samples of a padded axis; their indices alone would fill terabytes
@@ -345,8 +345,11 @@ def read(
         )
     arrays = x_ndim, x.dtype, kernel.shape, kernel.dtype, asked, bias is not None, memory
     words = overflow, mode, boundary, fill_value, padding, center, stride, dilation, groups, axes, channel_axis
-    read_words = _kept_form if _is_plain(words) else _Form.of
-    form = read_words(ndim, *arrays, *words)
+    dtypes = (x.dtype, kernel.dtype) if asked is None else (x.dtype, kernel.dtype, asked)
+    if _is_plain(words) and not any([dtype.metadata for dtype in dtypes]):
+        form = _kept_form("".join([dtype.char for dtype in dtypes]), ndim, *arrays, *words)
+    else:
+        form = _Form.of(ndim, *arrays, *words)
     fields = form.fields
     if layer:
         _require_channels(x.shape, form)
@@ -467,7 +470,15 @@ class _Form:
         return cls(fields, widths, x_axes, tuple(sorted(range(x_ndim), key=x_axes.__getitem__)), kernel_axes)
 
 
-_kept_form = lru_cache(maxsize=1024)(_Form.of)
+@lru_cache(maxsize=1024)
+def _kept_form(chars: str, *given: Any) -> _Form:
+    """A form, kept; `chars` tell dtypes apart that are equal, as those of long and long long."""
+    return _Form.of(*given)
+
+
+def forget() -> None:
+    """Forget what was kept of arguments."""
+    _kept_form.cache_clear()
 
 
 def _layer_axes(

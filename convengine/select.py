@@ -182,9 +182,9 @@ def _offers(
     candidates: list[Candidate] = []
     refusals: list[tuple[str, str, str]] = []
     token, copying = WORKERS.set(options.workers), TRANSFER.set(bool(options.transfer))
-    price = prices.current().pricing(problem, workers())
     limited = options.strict or options.rtol is not None or options.max_memory is not None
     try:
+        price = prices.current().pricing(problem, workers())
         for name in sorted(asked):
             try:
                 answer = registry.get(name).offers(problem, facts)

@@ -112,6 +112,8 @@ class TestPlan:
             ce.plan("corr4d", X, K)
         with pytest.raises(TypeError, match="unexpected keyword 'pad'"):
             ce.plan("corr2d", X, K, pad=1)
+        with pytest.raises(TypeError, match="unexpected keyword 'pad'"):
+            ce.plan("corr2d", X, K, pad=threading.Lock())  # before anything is copied
 
 
 class TestExplain:

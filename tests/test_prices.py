@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import pytest
 
 import convengine as ce
 from convengine import config, prices, registry, select, tuning
-from convengine.plugin import Offer, Refusal, finish
+from convengine.plugin import Offer, Refusal, finish, workers
 from convengine.prices import Prices, Series
 
 X, KERNEL = np.ones((64, 64), np.float32), np.arange(25, dtype=np.float32).reshape(5, 5) - 7
@@ -144,6 +145,14 @@ class TestFiles:
         assert str(file) in str(told[0].message)
         assert found.origin != str(file)
         np.testing.assert_array_equal(ce.corr2d(X, KERNEL), ce.corr2d(X, KERNEL, backend="cython"))
+
+    def test_a_warning_made_an_error_leaves_no_option_behind(self):
+        self.store("junk")
+        before = workers()
+        with warnings.catch_warnings(), pytest.raises(UserWarning):
+            warnings.simplefilter("error")
+            ce.corr2d(X, KERNEL, workers=before + 1)
+        assert workers() == before
 
     def test_without_a_home_nothing_is_kept_and_all_works(self, monkeypatch):
         def homeless():

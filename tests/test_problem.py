@@ -190,3 +190,25 @@ def test_a_stride_that_reaches_beyond_the_outputs_leaves_its_form_alone():
     for n, stride in ((20, 9), (3, 1), (20, 9)):
         problem = ce.explain(np.ones(n), np.ones(3), stride=9).problem
         assert problem.stride == (stride,) and problem.out_shape == (-(-(n - 2) // 9),)
+
+
+def test_dtypes_that_are_equal_are_told_apart():
+    def summed(n, dtype):
+        return ce.corr1d(np.ones(n, int), np.ones(3, int), dtype=dtype)
+
+    for n, dtype in ((5, np.longlong), (9, np.int64), (7, np.longlong), (6, np.ulonglong), (8, np.uint64)):
+        assert summed(n, dtype).dtype.char == np.dtype(dtype).char
+    noted = np.dtype(np.float32, metadata={"who": "first"})
+    ones = np.ones(3, np.float32)
+    ce.corr1d(np.ones(5, np.float32), ones, dtype=noted)
+    ce.corr1d(np.ones(5, np.float32), ones, out=np.empty(3, noted))
+    ce.corr1d(np.ones(5, np.float32).astype(noted), ones)
+    problem = ce.explain(np.ones(9, np.float32), ones, dtype=np.float32).problem
+    assert (problem.x_dtype.metadata, problem.out_dtype.metadata) == (None, None)
+
+
+def test_clear_cache_forgets_forms():
+    first, second = (ce.explain(np.ones(n), np.ones(3)).problem for n in (8, 9))
+    assert first.__dict__["form"] is second.__dict__["form"]
+    ce.clear_cache()
+    assert ce.explain(np.ones(10), np.ones(3)).problem.__dict__["form"] is not first.__dict__["form"]

@@ -216,7 +216,7 @@ cdef Py_ssize_t rank_of(
         if rank == limit:
             break
         at = 0
-        while size_of(left[at]) != most:
+        while at + 1 < rows * columns and not size_of(left[at]) >= most:  # bounded, however a compiler rounds it
             at += 1
         pivot = left + at // columns * columns
         at %= columns

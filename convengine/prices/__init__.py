@@ -113,8 +113,9 @@ class Prices:
 
     def pricing(self, problem: Problem, workers: int) -> Callable[[str, Offer], float]:
         """What offers of a backend for a problem are expected to take: a function of both."""
-        series, ndim, kind, threaded = self.series, problem.ndim, _kind(problem), workers > 1
-        sizes = sizes_of(problem)
+        if not (kind := _kind(problem)):
+            return lambda backend, offer: offer.seconds
+        series, ndim, threaded, sizes = self.series, problem.ndim, workers > 1, sizes_of(problem)
 
         def seconds(backend: str, offer: Offer) -> float:
             found = series.get((backend, _family(offer.method), ndim, kind, threaded))
