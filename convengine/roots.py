@@ -1,7 +1,7 @@
 """Roots of unity for transforms of tiles, correctly rounded, in the order in which their stages take them.
 
-For backends that transform by stages of radix 8 and 4: decimation in frequency forward, in time back, so that nothing is
-reordered between the two.
+For backends that transform by stages of radix 8 and 4: decimation in frequency forward, in time back, so that nothing
+is reordered between the two.
 """
 
 import math
