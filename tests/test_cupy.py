@@ -342,7 +342,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
                 assert (
                     f"#define KERNEL {name}\n" in direct.Variant("general", *[np.dtype(np.float32)] * 3, False).source
                 )
-                assert block in ((128,), (256,)) and all(type(array) is Device for array in arguments[:-1])
+                assert block in ((128,), (512,)) and all(type(array) is Device for array in arguments[:-1])
                 state.launched.append((state.current[-1], *grid))
                 arguments[1].fill(len(state.compiled))
 
