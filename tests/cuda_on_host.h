@@ -1,7 +1,8 @@
 // What the kernels of convengine_cupy need of CUDA, for a host compiler: so that every variant runs where there is no GPU.
 //
-// Threads that meet at barriers, a warp or a block, are fibres, which run one after the other from barrier to barrier, forth and back in turn: what is read
-// without the barrier that it needs is then wrong. Every address that is read or written is looked at.
+// Threads that meet at barriers, a warp or a block, are fibres, which run one after the other from barrier to barrier,
+// forth and back in turn, in every other block back first: what is read without the barrier that it needs is then wrong.
+// Every address of x, the taps and out that is read or written is looked at.
 
 #include <ucontext.h>
 
@@ -128,7 +129,7 @@ static void run_together(unsigned first, int count) {
         makecontext(&lanes[lane], lane_main, 0);
     }
     int running = count;
-    for (bool forth = true; running > 0; forth = !forth) {
+    for (bool forth = blockIdx.x % 2 == 0; running > 0; forth = !forth) {
         int ended = 0;
         for (int i = 0; i < count; ++i) {
             current = forth ? i : count - 1 - i;

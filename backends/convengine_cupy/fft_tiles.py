@@ -35,6 +35,8 @@ MULTIPROCESSORS = 132
 SHARED_BYTES_PER_SECOND = 1.1e11
 OPERATIONS_PER_SECOND = {4: 1.7e11, 8: 0.85e11}
 READ_BYTES_PER_SECOND = 2e10  # of samples, by way of the second-level cache
+SHARED_MEMORY = 227 << 10
+ALONE = 1.5  # times as long, where no second block fits beside one, to run while the first waits at a barrier
 SECONDS_PER_LAUNCH = 1e-5
 
 
@@ -115,7 +117,14 @@ class Tiles:
         operations = size * (10 * math.log2(size) + 12 * signal + 6)
         samples = 2 * size * problem.x_dtype.itemsize
         rate = OPERATIONS_PER_SECOND[item]
-        return moved / SHARED_BYTES_PER_SECOND + operations / rate + samples / READ_BYTES_PER_SECOND
+        seconds = moved / SHARED_BYTES_PER_SECOND + operations / rate + samples / READ_BYTES_PER_SECOND
+        alone = 2 * self.variant(problem, problem.sum_dtype).shared > SHARED_MEMORY
+        return seconds * ALONE if alone else seconds
+
+    def price(self, problem: Problem) -> float:
+        """What tiles are compared by: the time of an image alone, and its share of that of many."""
+        rounds = -(-self.pairs // MULTIPROCESSORS) + self.pairs / MULTIPROCESSORS
+        return rounds * self.pair_seconds(problem)
 
     def seconds(self, problem: Problem) -> float:
         """Estimated time of one call; with `finish`, where it is needed."""
@@ -149,7 +158,7 @@ def tiles_of(problem: Problem, shared: int) -> Tiles | None:
         blocks = 2 * tiles.pairs * math.prod(problem.batch)
         if tiles.variant(problem, problem.out_dtype).shared <= shared and blocks <= MOST_BLOCKS:
             found.append(tiles)
-    return min(found, key=lambda tiles: (tiles.pairs * tiles.pair_seconds(problem), tiles.size), default=None)
+    return min(found, key=lambda tiles: (tiles.price(problem), tiles.size), default=None)
 
 
 def offers(problem: Problem, facts: KernelFacts, shared: int) -> list[Offer]:
