@@ -32,8 +32,8 @@ class Filter(direct.Filter):
 
     def _launch(self, problem: Problem, x: Any, out: Any, aligned: bool) -> direct.Found | tuple[()]:
         """What to launch for arrays that lie like these; nothing if there are too many axes for one launch."""
-        strides = ([stride // array.itemsize for stride in array.strides] for array in (x, out))
-        found = Layout.of(problem, *strides, within_rows=False)
+        x_strides, out_strides = ([stride // array.itemsize for stride in array.strides] for array in (x, out))
+        found = Layout.of(problem, x_strides, out_strides, within_rows=False)
         if len(found.batch) > layout.MOST_AXES:
             return ()
         signals = found.size[1] if problem.ndim == 1 else 1
@@ -76,17 +76,18 @@ def transform(values: Array) -> Array:
     return found
 
 
-EASY = {4: (np.longdouble([1, 0]), np.longdouble([0, 1])), 2: (np.longdouble([1]), np.longdouble([0]))}
+EASY = {4: (np.array([1, 0]), np.array([0, 1])), 2: (np.array([1]), np.array([0]))}  # which unit_roots does not take
 
 
 def spectrum(placed: Array, shape: tuple[int, int]) -> Array:
-    """The conjugate spectrum of a kernel that lies in a tile, of rows and columns, in the order in which it is needed."""
+    """The conjugate spectrum of a kernel that lies in a tile, by rows and columns, ordered as the stages leave it."""
     rows, columns = order(shape[0]), order(shape[1])
     if placed.ndim == 1:
         found = transform(placed)[rows[:, None] + shape[0] * columns]
     else:
         found = transform(transform(placed).T).T[np.ix_(rows, columns)]
-    return found.conj()
+    conjugate: Array = found.conj()
+    return conjugate
 
 
 def tables(kernel: Array, placed: Array, shape: tuple[int, int]) -> Array:
@@ -114,14 +115,14 @@ def prepare(
     placed = np.zeros(lengths, np.longdouble)
     comb = tuple(slice(0, width, d) for width, d in zip(widths(problem), problem.dilation, strict=True))
     placed[comb] = np.ldexp(wide, 1 - exponent - tiles.size.bit_length())  # by the size, for the transforms' own factor
-    own_bias = None if bias is None else np.array(bias)
-    nonnegative = bool((taps >= 0).all() and problem.fill_value >= 0 and (bias is None or (own_bias >= 0).all()))
+    own_bias = np.zeros(1) if bias is None else np.array(bias)
+    nonnegative = bool(np.all(taps >= 0) and problem.fill_value >= 0 and np.all(own_bias >= 0))
     return Filter(
         problem,
         taps.ravel(),
         xp.asarray(tables(taps, placed, tiles.shape)),
         separable=False,
-        bias=own_bias,
+        bias=None if bias is None else own_bias,
         load=load,
         xp=xp,
         tiles=tiles,

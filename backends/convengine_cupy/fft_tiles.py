@@ -1,9 +1,9 @@
 """Large kernels by transforms of tiles: which problems, which tile, at what price, with what error.
 
 Overlap-save: a tile of T samples, transformed, multiplied by the kernel's spectrum and transformed back, holds
-T - width + 1 right outputs along each axis; the rest is wrapped around and dropped. The tile follows from the spatial part
-of the problem and the device alone, so that a batch changes no bit; and as if the stride were 1, so that a stride takes
-every so many of the very same outputs.
+T - width + 1 right outputs along each axis; the rest is wrapped around and dropped. The tile follows from the spatial
+part of the problem and the device alone, so that a batch changes no bit; and as if the stride were 1, so that a stride
+takes every so many of the very same outputs.
 """
 
 import math
@@ -29,8 +29,8 @@ SHAPES = {  # rows and columns of a transform; a signal's is one line
 }
 MOST_BLOCKS = 2**31 - 1
 
-# Not measured: one multiprocessor of an H100 SXM at 1.7 GHz, of whose figures half is taken for shared memory (128 bytes
-# a clock) and 0.4 for arithmetic (128 or 64 lanes, of whose operations most are no fused multiply-adds).
+# Not measured: one multiprocessor of an H100 SXM at 1.7 GHz, of whose figures half is taken for shared memory (128
+# bytes a clock) and 0.4 for arithmetic (128 or 64 lanes, of whose operations most are no fused multiply-adds).
 MULTIPROCESSORS = 132
 SHARED_BYTES_PER_SECOND = 1.1e11
 OPERATIONS_PER_SECOND = {4: 1.7e11, 8: 0.85e11}

@@ -1,16 +1,16 @@
-// Large kernels: overlap-save on tiles that are transformed, multiplied by the kernel's spectrum and transformed back, all
-// in shared memory. A block takes two tiles of one image, neighbours in row-major order.
+// Large kernels: overlap-save on tiles that are transformed, multiplied by the kernel's spectrum and transformed back,
+// all in shared memory. A block takes two tiles of one image, neighbours in row-major order.
 //
-// Two real tiles travel as the real and the imaginary part of one complex tile: the kernel is real, so that its correlation
-// keeps them apart. Each is scaled by a power of two to a 2-norm from 1 to 2, so that neither adds more than a factor to
-// the other's error (proof: convengine/fft_error.py). Columns, then rows are transformed, by decimation in frequency
-// forward and in time back: nothing is reordered, the spectrum lies as it falls. A signal is cut into segments of
-// DOWN * ALONG samples, read as rows that follow each other: with a root of unity for each sample between columns and
+// Two real tiles travel as the real and the imaginary part of one complex tile: the kernel is real, so that its
+// correlation keeps them apart. Each is scaled by a power of two to a 2-norm from 1 to 2, so that neither adds more than
+// a factor to the other's error (proof: convengine/fft_error.py). Columns, then rows are transformed, by decimation in
+// frequency forward and in time back: nothing is reordered, the spectrum lies as it falls. A signal is cut into segments
+// of DOWN * ALONG samples, read as rows that follow each other: with a root of unity for each sample between columns and
 // rows (the bends) that is one long transform.
 //
-// Samples that are not finite are zero in the transform; the outputs of a tile that held any are looked at, and those whose
-// window holds one are summed tap by tap, as the definition says. Pairs follow from the image's tile grid and all that is
-// summed is summed in an order of its own: neither batch, grid, strides nor steps change a bit.
+// Samples that are not finite are zero in the transform; the outputs of a tile that held any are looked at, and those
+// whose window holds one are summed tap by tap, as the definition says. Pairs follow from the image's tile grid, and all
+// that is summed is summed in an order of its own: neither batch, grid, strides nor steps change a bit.
 //
 // Rows are an odd number of elements apart, so that lanes along a row and lanes down a column meet in no bank.
 
@@ -101,7 +101,8 @@ __device__ inline void butterfly(Complex* v) {
 
 // ---- stages
 
-// How far apart the numbers of a butterfly are, and where the roots of a stage begin; RADICES and STAGES are the variant's.
+// How far apart the numbers of a butterfly are, and where the roots of a stage begin. RADICES and STAGES are the
+// variant's.
 __device__ constexpr int span_of(int axis, int stage) {
     int span = 1;
     for (int later = stage + 1; later < STAGES[axis]; ++later) span *= RADICES[axis][later];
@@ -120,7 +121,7 @@ struct Tables {
     const S* taps;
 
     __device__ inline explicit Tables(const S* given) {
-        spectrum = reinterpret_cast<const Complex*>(given);  // column by column, as the lanes that multiply go down them
+        spectrum = reinterpret_cast<const Complex*>(given);  // by columns, as the lanes that multiply go down them
         roots[COLUMNS] = spectrum + SIZE;
         roots[ROWS] = roots[COLUMNS] + roots_before(COLUMNS, STAGES[COLUMNS]);
         bends = roots[ROWS] + roots_before(ROWS, STAGES[ROWS]);
@@ -243,7 +244,8 @@ __device__ __noinline__ bool sum_at(const Arguments& given, const X* x, const S*
     column -= static_cast<int>(task.before[2]);
 #pragma unroll 1
     for (int a = 0; a < task.taps[1]; ++a) {
-        const int y = SIGNAL ? 0 : placed<int>(row + a * static_cast<int>(task.dilation[1]), task.size[1], task.rule[1]);
+        const int below = row + a * static_cast<int>(task.dilation[1]);
+        const int y = SIGNAL ? 0 : placed<int>(below, task.size[1], task.rule[1]);
 #pragma unroll 1
         for (int b = 0; b < task.taps[2]; ++b) {
             const int at = placed<int>(column + b * static_cast<int>(task.dilation[2]), task.size[2], task.rule[2]);
@@ -293,7 +295,8 @@ __device__ inline int exponent_of(S value) {  // value = fraction * 2**exponent,
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-KERNEL(const X* __restrict__ x, O* __restrict__ out, const S* __restrict__ numbers, const __grid_constant__ Arguments given) {
+KERNEL(const X* __restrict__ x, O* __restrict__ out, const S* __restrict__ numbers,
+       const __grid_constant__ Arguments given) {
     DYNAMIC_SHARED(memory);
     Complex* plane = reinterpret_cast<Complex*>(memory);
     Complex* partial = plane + DOWN * LINE;
