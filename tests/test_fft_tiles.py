@@ -40,7 +40,7 @@ def tiles(monkeypatch: pytest.MonkeyPatch) -> Force:
     """Cut every problem into tiles of the size called for."""
 
     def force(*size: int) -> None:
-        monkeypatch.setattr(compiled, "tilings", lambda problem, costs: [Tiling.of(problem, size)])
+        monkeypatch.setattr(compiled, "tilings", lambda problem, costs: iter([Tiling.of(problem, size)]))
         monkeypatch.setattr(compiled, "seconds", lambda *_: 0.0)
         ce.clear_cache()
 
