@@ -58,7 +58,8 @@ def large_cases() -> Iterator[Made]:
         yield made(f"tile {shape}", normal(150, 140), normal(21, 33), shape, mode="same", boundary="wrap")
     yield made("tile 64 double", normal(70, 90, dtype="f8"), normal(21, 33, dtype="f8"), (64, 64), mode="full")
     for shape in fft_tiles.SHAPES[1][1:]:
-        yield made(f"signal {shape}", normal(2, 4000 * shape[1] // 64), normal(700), shape, boundary="edge", mode="same")
+        x = normal(2, 4000 * shape[1] // 64)
+        yield made(f"signal {shape}", x, normal(700), shape, boundary="edge", mode="same")
     yield made("signal double", normal(5000, dtype="f8"), normal(1500, dtype="f8"), (32, 64), mode="full", bias=1.5)
     for dtype in (np.float16, np.uint8, np.bool_):
         x = (normal(40, 45) * 50).astype(dtype)
