@@ -1,10 +1,12 @@
 // What the kernels of convengine_cupy need of CUDA, for a host compiler: so that every variant runs where there is no GPU.
 //
-// Lanes of a warp are fibres, which run one after the other from barrier to barrier, forth and back in turn: what is read
-// without the barrier that it needs is then wrong. Every address that is read or written is looked at.
+// Threads that meet at barriers, a warp or a block, are fibres, which run one after the other from barrier to barrier,
+// forth and back in turn, in every other block back first: what is read without the barrier that it needs is then wrong.
+// Every address of x, the taps and out that is read or written is looked at.
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -18,6 +20,12 @@
 #define __launch_bounds__(n)
 #define __noinline__
 #define __grid_constant__
+#define DYNAMIC_SHARED(name) static __align__(16) unsigned char name[1 << 18]
+
+using std::frexp;
+using std::ldexp;
+using std::max;
+using std::min;
 
 struct Place {
     unsigned x;
@@ -87,14 +95,15 @@ static void store_all(T* at, const Pack& values) {
     for (size_t i = 0; i < sizeof(Pack) / sizeof(T); ++i) __stwb(at + i, values.at[i]);
 }
 
-// ---- lanes
+// ---- threads
 
-static ucontext_t scheduler, lanes[32];
-static bool finished[32];
+constexpr int MOST_THREADS = 512;
+static ucontext_t scheduler, lanes[MOST_THREADS];
+static bool finished[MOST_THREADS];
 static int current;
 static void (*work)(void**);
 static void** arguments;
-static std::vector<char> stacks(32 << 16);
+static std::vector<char> stacks(MOST_THREADS << 16);
 
 static void lane_main() {
     work(arguments);
@@ -106,8 +115,12 @@ static void __syncwarp() {
     swapcontext(&lanes[current], &scheduler);
 }
 
-static void run_warp(unsigned first) {
-    for (int lane = 0; lane < 32; ++lane) {
+static void __syncthreads() {
+    swapcontext(&lanes[current], &scheduler);
+}
+
+static void run_together(unsigned first, int count) {
+    for (int lane = 0; lane < count; ++lane) {
         finished[lane] = false;
         getcontext(&lanes[lane]);
         lanes[lane].uc_stack.ss_sp = stacks.data() + (lane << 16);
@@ -115,24 +128,25 @@ static void run_warp(unsigned first) {
         lanes[lane].uc_link = nullptr;
         makecontext(&lanes[lane], lane_main, 0);
     }
-    int running = 32;
-    for (bool forth = true; running > 0; forth = !forth) {
+    int running = count;
+    for (bool forth = blockIdx.x % 2 == 0; running > 0; forth = !forth) {
         int ended = 0;
-        for (int i = 0; i < 32; ++i) {
-            current = forth ? i : 31 - i;
+        for (int i = 0; i < count; ++i) {
+            current = forth ? i : count - 1 - i;
             threadIdx.x = first + current;
             swapcontext(&scheduler, &lanes[current]);
             ended += finished[current];
         }
-        if (ended != 0 && ended != 32) {
-            fault = "lanes that part at a barrier";
+        if (ended != 0 && ended != count) {
+            fault = "threads that part at a barrier";
             return;
         }
         running -= ended;
     }
 }
 
-static const char* launch(void (*kernel)(void**), bool barriers, unsigned grid, unsigned block, void** given,
+// `together`: how many threads meet at a barrier, 1 where there are none.
+static const char* launch(void (*kernel)(void**), int together, unsigned grid, unsigned block, void** given,
                           const uintptr_t* ranges, long long* written) {
     readable[0] = {ranges[0], ranges[1]};
     readable[1] = {ranges[4], ranges[5]};
@@ -142,10 +156,10 @@ static const char* launch(void (*kernel)(void**), bool barriers, unsigned grid, 
     work = kernel;
     arguments = given;
     for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x)
-        for (unsigned thread = 0; thread < block; thread += barriers ? 32 : 1) {
+        for (unsigned thread = 0; thread < block; thread += together) {
             threadIdx.x = thread;
-            if (barriers)
-                run_warp(thread);
+            if (together > 1)
+                run_together(thread, together);
             else
                 kernel(given);
         }

@@ -40,6 +40,7 @@ from convengine.testing.oracle import reference
 METHODS = ("elementwise", "elementwise, matmul over channels", "cupyx.scipy.ndimage.correlate")
 ELEMENTWISE, MATMUL, NDIMAGE = METHODS
 DIRECT, SEPARABLE = KERNELS = "direct", "separable"  # whose arithmetic test_cupy_kernels.py is about
+TILES = "fft tile "  # and test_cupy_fft.py
 
 
 def allowed(reading: Reading, method: str) -> bool:
@@ -338,11 +339,12 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
             state.compiled.append(state.current[-1])
 
         def get_function(self, name: str) -> Any:
-            def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+            def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...], shared_mem: int = 0) -> None:
+                assert shared_mem == getattr(launch, "max_dynamic_shared_size_bytes", 0)
                 assert (
                     f"#define KERNEL {name}\n" in direct.Variant("general", *[np.dtype(np.float32)] * 3, False).source
                 )
-                assert block == (128,) and all(type(array) is Device for array in arguments[:-1])
+                assert block in ((128,), (512,)) and all(type(array) is Device for array in arguments[:-1])
                 state.launched.append((state.current[-1], *grid))
                 arguments[1].fill(len(state.compiled))
 
@@ -355,9 +357,11 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     library.__path__, library.__version__ = [], "14.2.0"  # type: ignore[attr-defined]
     properties = {"name": b"NVIDIA H100", "major": 9, "minor": 0}
     runtime = SimpleNamespace(getDeviceCount=count, getDevice=lambda: 0, getDeviceProperties=lambda number: properties)
+    runtime.deviceGetAttribute = lambda attribute, number: {97: 227 * 1024}[attribute]
     library.cuda = SimpleNamespace(Device=Current, runtime=runtime)  # type: ignore[attr-defined]
     library.RawModule = Compiled  # type: ignore[attr-defined]
     backend._function.cache_clear()
+    device.shared_memory.cache_clear()
     core.get_compute_type = lambda dtype: state.compute_type[dtype]  # type: ignore[attr-defined]
     modules = {"cupy": library, "cupy._core": core, "cupyx": None, "cupyx.scipy": None, "cupyx.scipy.ndimage": None}
     for name, module in modules.items():
@@ -371,6 +375,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     yield state
     assert state.current == state.left
     backend._function.cache_clear()
+    device.shared_memory.cache_clear()
 
 
 def methods_of(reading: Reading) -> dict[str, Offer]:
@@ -421,15 +426,30 @@ def test_filters_are_cheapest_by_a_kernel_of_our_own(cupy: SimpleNamespace) -> N
     cupy.current.clear()
 
 
+def test_large_kernels_are_cheapest_by_tiles(cupy: SimpleNamespace) -> None:
+    x = np.broadcast_to(np.float32(1), (8192, 8192))
+    kernel = np.random.default_rng(0).standard_normal((63, 63), dtype=np.float32)
+    reading = reading_of("corr2d", x, kernel, mode="same")
+    offers = methods_of(reading)
+    (tiled,) = (offer for method, offer in offers.items() if method.startswith(TILES))
+    assert min(offers.values(), key=lambda offer: offer.seconds) is tiled and tiled.normwise
+    small = reading_of("corr2d", np.ones((300, 300), np.float32), kernel, mode="same")
+    (offer,) = (offer for method, offer in methods_of(small).items() if method.startswith(TILES))
+    out = Backend().plan(small.problem, offer, unneeded).prepare(small.kernel)(on_device(np.ones((300, 300), "f4")))
+    assert (out == 1).all() and len(cupy.launched) == 1  # what stands for the kernel writes its number
+    cupy.current.clear(), cupy.left.clear()
+
+
 def unneeded(problem: Problem) -> Never:
     raise AssertionError(f"no other backend is needed for {problem}")
 
 
 def test_offers_name_what_holds(cupy: SimpleNamespace) -> None:
     x = np.ones((2, 5, 5), np.float32)
-    ones = np.ones((3, 3), np.float32)
-    assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == {DIRECT, SEPARABLE, ELEMENTWISE, NDIMAGE}
-    assert set(methods_of(reading_of("corr2d", x, ones))) == {DIRECT, SEPARABLE, ELEMENTWISE}
+    ones, tile = np.ones((3, 3), np.float32), TILES + "32x32"
+    every = {DIRECT, SEPARABLE, ELEMENTWISE, NDIMAGE, tile}
+    assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == every
+    assert set(methods_of(reading_of("corr2d", x, ones))) == every - {NDIMAGE}
     layer = np.ones((4, 2, 3, 3), np.float32)
     assert set(methods_of(reading_of("corr2d", x, layer))) == {ELEMENTWISE, MATMUL}
     assert set(methods_of(reading_of("corr2d", x, layer[:, :1], groups=2))) == {ELEMENTWISE}
@@ -602,7 +622,7 @@ MISSING = device.missing() or device.missing_device(0)
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-@pytest.mark.parametrize("method", [*KERNELS, *METHODS])
+@pytest.mark.parametrize("method", [*KERNELS, TILES, *METHODS])
 def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
     import cupy
 
@@ -611,7 +631,7 @@ def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
         answer = Backend().offers(reading.problem, facts_of(reading))
         assert not isinstance(answer, Refusal), answer
         for offer in answer:
-            if offer.method == method:
+            if offer.method == method or (method == TILES and offer.method.startswith(method)):
                 ready = Backend().plan(reading.problem, offer, unneeded).prepare(reading.kernel, reading.bias)
                 got = ready(cupy.asarray(read_array(case.x, "x")).transpose(reading.x_axes))
                 assert isinstance(got, cupy.ndarray)

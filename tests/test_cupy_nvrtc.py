@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convengine_cupy import variants
+from convengine_cupy import fft_tiles, variants
 from convengine_cupy.variants import Variant
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -77,7 +77,7 @@ def roundings() -> Iterator[tuple[str, str, bool]]:
 
 
 def every_variant() -> Iterator[Variant]:
-    """Both kernels for all samples and sums, all roundings, rolling kernels of all sizes to 9, and the largest."""
+    """Direct kernels for all samples and sums, all roundings, rolling ones of all sizes to 9, the largest; tiles."""
     for number, (x, total) in enumerate(sums()):
         types: tuple[Any, ...] = (np.dtype(x), np.dtype(total), np.dtype(total), False)
         yield Variant("general", *types, wide=number % 4 == 0)
@@ -94,6 +94,11 @@ def every_variant() -> Iterator[Variant]:
     yield Variant("rolling", *floats, 32, 65, adjacent=True, separable=True)
     for height, width, step in ((16, 16, 1), (9, 9, 3), (1, 256, 1)):
         yield Variant("rolling", *floats, height, width, step)
+    shapes = [(ndim, *shape) for ndim, shapes in fft_tiles.SHAPES.items() for shape in shapes]
+    for number, (ndim, down, along) in enumerate(shapes):
+        total = np.dtype("float64" if number % 2 and down * along <= 8192 else "float32")
+        yield Variant("fft", total, total, total, False, down, along, signal=ndim == 1)
+    yield Variant("fft", np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float16), False, 32, 32)
 
 
 def together(chosen: list[Variant]) -> str:

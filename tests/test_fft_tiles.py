@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convengine_fft import compiled, roots
-from convengine_fft.tiling import Tiling, pair_error_factor
+from convengine_fft import compiled
+from convengine_fft.tiling import Tiling
 
 import convengine as ce
+from convengine import roots
+from convengine.fft_error import pair_error_factor
 from convengine.native import cpu
 from convengine.testing import bounds
 from convengine.testing.oracle import reference

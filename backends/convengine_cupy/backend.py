@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from convengine import plugin
 from convengine.factoring import Promise, factor, promise
 from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error, transfer_allowed
 from convengine.problem import KernelFacts, Problem
-from convengine_cupy import device, direct, elementwise, ndimage, transfer, variants
+from convengine_cupy import device, direct, elementwise, fft, fft_tiles, ndimage, transfer, variants
 from convengine_cupy.variants import Variant
 
 __all__ = ["Backend"]
@@ -102,11 +102,21 @@ class Plan:
                 factors = factor(self.problem, kernel, promised) if method == SEPARABLE else None
                 load = _compiled(number)
                 return Filter(number, direct.prepare(self.problem, kernel, bias, load, cupy, factors))
+            if method.startswith(fft_tiles.METHOD):
+                return Filter(number, self._tiled(kernel, bias, number))
             if method != NDIMAGE:
                 return Filter(number, elementwise.prepare(self.problem, kernel, bias, method == MATMUL, cupy))
             from cupyx.scipy.ndimage import correlate
 
             return Filter(number, ndimage.prepare(self.problem, kernel, bias, correlate, cupy))
+
+    def _tiled(self, kernel: Any, bias: Any, number: int) -> plugin.Filter:
+        """Go by the tile that the offer named."""
+        import cupy
+
+        lengths = tuple(map(int, self.offer.method.removeprefix(fft_tiles.METHOD).split("x")))
+        tiles = fft_tiles.Tiles.of(self.problem, fft_tiles.shape_of(lengths))
+        return fft.prepare(self.problem, kernel, bias, _compiled(number), cupy, tiles)
 
 
 def _compiled(number: int) -> Callable[[Variant], direct.Launch]:
@@ -124,8 +134,11 @@ def _function(variant: Variant, number: int) -> direct.Launch:
     import cupy
 
     module = cupy.RawModule(code=variant.source, options=variants.OPTIONS)
-    launch: direct.Launch = module.get_function(variants.NAME)
-    return launch
+    launch: Any = module.get_function(variants.NAME)
+    if not variant.shared:
+        return launch  # type: ignore[no-any-return]
+    launch.max_dynamic_shared_size_bytes = variant.shared  # beyond 48 KiB only by leave
+    return partial(launch, shared_mem=variant.shared)
 
 
 class Backend:
@@ -151,6 +164,8 @@ class Backend:
             promised = promise(problem, facts)
             if promised and promised.rank == 1 and direct.rolls_separably(problem):
                 found.append(_by_kernel(problem, SEPARABLE, sum(problem.kernel_spatial), True, promised))
+        if not fft_tiles.refusal(problem):
+            found += fft_tiles.offers(problem, facts, device.shared_memory(_number(problem.memory)))
         if _has_matmul(problem):
             found.append(_matmul(problem, error))
         if not ndimage.refusal(problem, facts):

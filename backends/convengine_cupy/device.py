@@ -3,15 +3,18 @@
 import ctypes
 import os
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from convengine.plugin import is_installed
 
-__all__ = ["current", "describe", "matmul_is_exact", "missing", "missing_device"]
+__all__ = ["current", "describe", "matmul_is_exact", "missing", "missing_device", "shared_memory"]
 
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+MOST_SHARED_MEMORY = 97  # cudaDevAttrMaxSharedMemoryPerBlockOptin
 
 # Each lets cuBLAS multiply float32 or float64 with fewer bits, or by parts, whatever the program asks for.
 REDUCING = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATE_DOUBLE_PRECISION")
@@ -56,6 +59,14 @@ def describe() -> tuple[str, str, str]:
     found: list[Any] = [cupy.cuda.runtime.getDeviceProperties(i) for i in range(cupy.cuda.runtime.getDeviceCount())]
     names = ", ".join(f"cuda:{i} {properties['name'].decode()}" for i, properties in enumerate(found))
     return cupy.__version__, names, f"sm_{found[0]['major']}{found[0]['minor']}"
+
+
+@cache
+def shared_memory(number: int) -> int:
+    """Bytes of shared memory that a block may ask for on this device: 48 KiB, and on most devices more by its leave."""
+    import cupy
+
+    return int(cupy.cuda.runtime.deviceGetAttribute(MOST_SHARED_MEMORY, number))
 
 
 def matmul_is_exact() -> bool:

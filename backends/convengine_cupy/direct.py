@@ -17,11 +17,10 @@ from convengine.plugin import finish
 from convengine.problem import Problem
 from convengine_cupy import layout
 from convengine_cupy.layout import Layout
-from convengine_cupy.variants import COLUMNS, Variant
+from convengine_cupy.variants import COLUMNS, THREADS, Variant
 
 __all__ = ["Filter", "Launch", "prepare", "refusal", "rolls", "rolls_separably", "temporaries", "writes_results"]
 
-THREADS = 128  # of a block, in both kernels; the rolling one has a warp for each strip
 WARPS = 4
 MOST_TAPS = 256  # that are unrolled, and lie among the parameters of a launch
 MOST_HEIGHT = 16  # rows of sums that a lane keeps
@@ -116,7 +115,7 @@ class Filter:
             found = self.seen[place] = self._launch(problem, x, out, aligned=place[-1])
         if found:
             variant, blocks, arguments = found
-            self.load(variant)((blocks,), (THREADS,), (x, out, self.taps, arguments))
+            self.load(variant)((blocks,), (variant.threads,), (x, out, self.taps, arguments))
             return
         one = replace(problem, x_shape=x.shape[1:], out_shape=out.shape[1:])
         for image, target in zip(x, out, strict=True):

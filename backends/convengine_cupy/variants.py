@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLUMNS", "NAME", "OPTIONS", "Variant"]
+from convengine.roots import RADICES
+
+__all__ = ["COLUMNS", "NAME", "OPTIONS", "THREADS", "Variant"]
 
 NAME = "correlate"  # of the kernel in every variant
 OPTIONS = ("-std=c++17",)  # for NVRTC
+THREADS = 128  # of a block that transforms nothing
 COLUMNS = {4: 128, 8: 64}  # outputs across a strip of the rolling kernel, by the bytes of a sum
 
 TYPES = {
@@ -35,14 +38,14 @@ class Variant:
 
     Attributes
     ----------
-    kernel : {"rolling", "general"}
+    kernel : {"rolling", "general", "fft"}
         The file in the folder kernels.
     x, total, out : numpy.dtype
         Of samples, sums and results.
     saturate : bool
         Whether integers that do not fit take the nearest value; else they wrap.
     height, width : int
-        The taps of a rolling kernel.
+        The taps of a rolling kernel; rows and columns of a transform.
     step : int
         The distance of its taps along a row, in samples.
     adjacent : bool
@@ -51,6 +54,8 @@ class Variant:
         Whether a rolling kernel's taps are a column times a row.
     wide : bool
         Whether a general kernel counts its outputs in 64 bits.
+    signal : bool
+        Whether a transform is that of one line, cut into rows.
     """
 
     kernel: str
@@ -64,6 +69,7 @@ class Variant:
     adjacent: bool = False
     separable: bool = False
     wide: bool = False
+    signal: bool = False
 
     @property
     def types(self) -> str:
@@ -73,6 +79,14 @@ class Variant:
         if self.kernel == "rolling":
             lines.append(f"constexpr int HEIGHT = {self.height}, WIDTH = {self.width}, STEP = {self.step};")
             lines.append(f"constexpr bool ADJACENT = {int(self.adjacent)}, SEPARABLE = {int(self.separable)};")
+        elif self.kernel == "fft":
+            lines.append(f"constexpr int DOWN = {self.height}, ALONG = {self.width}, THREADS = {self.threads};")
+            lines.append(f"constexpr bool SIGNAL = {int(self.signal)};")
+            radices = [RADICES[self.height], RADICES[self.width]]
+            rows = ", ".join("{" + ", ".join(map(str, row)) + "}" for row in radices)
+            lines.append(
+                f"constexpr int RADICES[2][3] = {{{rows}}}, STAGES[2] = {{{', '.join(map(str, map(len, radices)))}}};"
+            )
         else:
             lines.append(f"typedef {'unsigned long long' if self.wide else 'unsigned'} Index;")
         return "\n".join(lines) + "\n"
@@ -81,6 +95,21 @@ class Variant:
     def dtypes(self) -> tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]:
         """Of samples, sums and results."""
         return self.x, self.total, self.out
+
+    @property
+    def threads(self) -> int:
+        """Of a block; a rolling kernel has a warp for each strip."""
+        if self.kernel != "fft":
+            return THREADS
+        size = self.height * self.width
+        return 128 if size <= 1024 else 256 if size <= 4096 else 512
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory that a launch asks for: the plane of a transform, partial sums, flags."""
+        if self.kernel != "fft":
+            return 0
+        return (self.height * (self.width + 1) + self.threads) * 2 * self.total.itemsize + 16
 
     @property
     def source(self) -> str:

@@ -13,15 +13,16 @@ import numpy as np
 
 from convengine import native
 from convengine.boundary import pad_indices
+from convengine.fft_error import pair_error_factor
 from convengine.native import cpu
 from convengine.native.codes import CODES, OVERFLOWS
 from convengine.plugin import Declined, Filter, Offer, require_magnitude, workers
 from convengine.problem import KernelFacts, Problem, kept_by_form
+from convengine.roots import RADICES, Stage, bends, stages
 from convengine_fft.exactness import EXACT, JUDGED, exact_limit, largest_sample
 from convengine_fft.pricing import Costs
 from convengine_fft.repair import Repair
-from convengine_fft.roots import RADICES, Stage, bends, stages
-from convengine_fft.tiling import Tiling, compute_dtype, dense, pair_error_factor, widths
+from convengine_fft.tiling import Tiling, compute_dtype, dense, widths
 
 if TYPE_CHECKING:
     from convengine_fft import tiles

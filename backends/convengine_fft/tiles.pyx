@@ -2,7 +2,7 @@
 #
 # Two tiles of one image are the real and the imaginary part of one complex tile: the kernel is real, so its
 # correlation keeps them apart. Each is scaled by a power of two to a 2-norm between 1 and 2, so that neither adds more
-# than a factor to the other's error (proof: tiling.pair_error_factor). A tile is transformed down its columns, along
+# than a factor to the other's error (proof: fft_error.pair_error_factor). A tile is transformed down its columns, along
 # its rows, multiplied by the kernel's spectrum and transformed back, mostly inside the second-level cache.
 #
 # A signal is cut into segments of down * along samples, read as rows that follow each other: what is done to columns

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from convengine.fft_error import percival
 from convengine.problem import Problem, kept, kept_by_form
 from convengine_fft.pricing import OverlapCosts
-from convengine_fft.roots import root_error
 
-__all__ = ["Tiling", "candidates", "compute_dtype", "dense", "error_factor", "pair_error_factor", "widths"]
+__all__ = ["Tiling", "candidates", "compute_dtype", "dense", "error_factor", "widths"]
 
 BATCH_BYTES = 4 << 20  # working memory of the tiles transformed together, per worker: larger batches leave the cache
 
@@ -157,31 +157,4 @@ def error_factor(size: int, channels: int, dtype: np.dtype[Any]) -> float:
     Tiles and kernels are scaled to between 2**-(maxexp/4) and its inverse, where underflow is far below the last term.
     """
     u = float(np.finfo(dtype).eps) / 2
-    return _percival(size, channels, u, 8.3 * 2.0**-53 + (u / math.sqrt(2) if u > 2.0**-53 else 0.0))
-
-
-@lru_cache(maxsize=256)
-def pair_error_factor(size: int, dtype: np.dtype[Any]) -> float:
-    """Proven factor c of |error| <= c * ||x_tile||_2 * ||kernel||_2 for the compiled tiles, each by its own norm.
-
-    Two real tiles a and b, each scaled by a power of two to a norm from 1 to 2, are transformed as z = a + ib. The
-    theorem of `error_factor` bounds the error of either by its factor times ||z|| ||kernel||; and ||z||**2 = ||a||**2
-    + ||b||**2 < (1 + 4) ||a||**2, likewise for b: one more factor, sqrt(5). The norms are computed, from row sums in
-    the element type, to some 2**-12 at worst. A tile of zeros gives zeros, whatever its partner.
-
-    The theorem holds as it stands. Columns, then rows, are the stages of one transform of `size`; so they are with the
-    roots between them that make one long transform of a signal, which stand for those that the columns' last stage
-    would have. Radix 4 and 8 are two and three stages of radix 2 with operations left out: products by -i, and in
-    radix 8 that by (1 - i) / sqrt(2), where r + i is rounded, then its product with a rounded 1 / sqrt(2): 2 u, less
-    than sqrt(5) u. A fused multiply-add rounds less, too: a complex product with them errs by 2 u at most (Jeannerod,
-    Kornerup, Louvet and Muller 2017, Math. Comp. 86). Scaling is exact but for samples that vanish beside the largest.
-    """
-    u = float(np.finfo(dtype).eps) / 2
-    return math.sqrt(5) * (1 + 2.0**-11) * _percival(size, 1, u, root_error(dtype))
-
-
-def _percival(size: int, channels: int, u: float, root: float) -> float:
-    product = math.log1p(math.sqrt(5) * u)
-    stages = 3 * math.log2(size)
-    exponent = stages * (math.log1p(u) + product + math.log1p(root)) + product + (channels - 1) * math.log1p(u)
-    return math.expm1(exponent) * (1 + 1e-6)  # rounded up: this expression's own rounding, and underflow
+    return percival(size, channels, u, 8.3 * 2.0**-53 + (u / math.sqrt(2) if u > 2.0**-53 else 0.0))

@@ -1,4 +1,4 @@
-// Samples of every type, where they lie, and the description of a problem that both kernels take.
+// Samples of every type, where they lie, and the description of a problem that all kernels take.
 //
 // A complete source is this file, the types and sizes of one variant (variants.py writes them) and one of the kernels.
 // Nothing is included, so that NVRTC needs no headers and CuPy's cache on disk sees all of the text. The tests compile
@@ -26,6 +26,9 @@ __device__ inline Half half_of(double value) {  // not by way of float, which wo
     asm("cvt.rn.f16.f64 %0, %1;" : "=h"(result.bits) : "d"(value));
     return result;
 }
+
+// Shared memory of as many bytes as a launch asks for.
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 
 // Results that lie one after the other, in one access of at most 32 bytes; their place is aligned to that.
 template <typename T, typename Pack>

@@ -1,4 +1,8 @@
-"""Roots of unity for the compiled tiles, correctly rounded, in the order in which their stages take them."""
+"""Roots of unity for transforms of tiles, correctly rounded, in the order in which their stages take them.
+
+For backends that transform by stages of radix 8 and 4: decimation in frequency forward, in time back, so that nothing
+is reordered between the two.
+"""
 
 import math
 from functools import lru_cache
@@ -6,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["RADICES", "Stage", "bends", "root_error", "stages"]
+__all__ = ["RADICES", "Stage", "bends", "order", "root_error", "stages", "unit_roots"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Stage: TypeAlias = tuple[int, int, Array]  # radix, span, roots
@@ -20,6 +24,20 @@ def root_error(dtype: np.dtype[Any]) -> float:
 
     A part below 1 is rounded by u/2 at most. Before that its angle, up to pi/4, was off by two roundings, and its sine
     or cosine by one unit in the last place.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the parts of the roots.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> round(root_error(np.dtype("f4")) * 2**24, 3)
+    0.707
     """
     eps = float(np.finfo(np.longdouble).eps)
     return (float(np.finfo(dtype).eps) / 4 + 2 * eps) * math.sqrt(2)
@@ -41,7 +59,24 @@ def unit_roots(numerators: Array, length: int) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=32)
 def stages(length: int, dtype: np.dtype[Any]) -> tuple[Stage, ...]:
-    """The stages of one length; roots as (re, im) pairs of exp(-2 pi i j q / block), by j, then by q from 1."""
+    """The stages of one length; roots as (re, im) pairs of exp(-2 pi i j q / block), by j, then by q from 1.
+
+    Parameters
+    ----------
+    length : int
+        One of RADICES.
+    dtype : dtype
+        Of the parts of the roots.
+
+    Returns
+    -------
+    tuple of (radix, span, array)
+
+    Examples
+    --------
+    >>> [(radix, span, roots.shape) for radix, span, roots in stages(32, np.dtype("f4"))]
+    [(8, 4, (4, 7, 2)), (4, 1, (1, 3, 2))]
+    """
     made, block = [], length
     for radix in RADICES[length]:
         span = block // radix
