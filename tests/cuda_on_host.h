@@ -1,7 +1,8 @@
 // What the kernels of convengine_cupy need of CUDA, for a host compiler: so that every variant runs where there is no GPU.
 //
-// Lanes of a warp are fibres, which run one after the other from barrier to barrier, forth and back in turn: what is read
-// without the barrier that it needs is then wrong. Every address that is read or written is looked at.
+// Threads that meet at barriers, of a warp or of a block, are fibres, which run one after the other from barrier to
+// barrier, forth and back in turn: what is read without the barrier that it needs is then wrong. Every address that is
+// read or written is looked at.
 
 #include <ucontext.h>
 
@@ -15,7 +16,7 @@
 #define __global__
 #define __shared__ static
 #define __align__(n) __attribute__((aligned(n)))
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define __noinline__
 #define __grid_constant__
 
@@ -89,12 +90,13 @@ static void store_all(T* at, const Pack& values) {
 
 // ---- lanes
 
-static ucontext_t scheduler, lanes[32];
-static bool finished[32];
+constexpr int MOST_LANES = 256;  // that meet at one barrier
+static ucontext_t scheduler, lanes[MOST_LANES];
+static bool finished[MOST_LANES];
 static int current;
 static void (*work)(void**);
 static void** arguments;
-static std::vector<char> stacks(32 << 16);
+static std::vector<char> stacks(MOST_LANES << 16);
 
 static void lane_main() {
     work(arguments);
@@ -106,8 +108,12 @@ static void __syncwarp() {
     swapcontext(&lanes[current], &scheduler);
 }
 
-static void run_warp(unsigned first) {
-    for (int lane = 0; lane < 32; ++lane) {
+static void __syncthreads() {
+    swapcontext(&lanes[current], &scheduler);
+}
+
+static void run_together(unsigned first, int count) {
+    for (int lane = 0; lane < count; ++lane) {
         finished[lane] = false;
         getcontext(&lanes[lane]);
         lanes[lane].uc_stack.ss_sp = stacks.data() + (lane << 16);
@@ -115,16 +121,16 @@ static void run_warp(unsigned first) {
         lanes[lane].uc_link = nullptr;
         makecontext(&lanes[lane], lane_main, 0);
     }
-    int running = 32;
+    int running = count;
     for (bool forth = true; running > 0; forth = !forth) {
         int ended = 0;
-        for (int i = 0; i < 32; ++i) {
-            current = forth ? i : 31 - i;
+        for (int i = 0; i < count; ++i) {
+            current = forth ? i : count - 1 - i;
             threadIdx.x = first + current;
             swapcontext(&scheduler, &lanes[current]);
             ended += finished[current];
         }
-        if (ended != 0 && ended != 32) {
+        if (ended != 0 && ended != count) {
             fault = "lanes that part at a barrier";
             return;
         }
@@ -132,7 +138,7 @@ static void run_warp(unsigned first) {
     }
 }
 
-static const char* launch(void (*kernel)(void**), bool barriers, unsigned grid, unsigned block, void** given,
+static const char* launch(void (*kernel)(void**), unsigned meeting, unsigned grid, unsigned block, void** given,
                           const uintptr_t* ranges, long long* written) {
     readable[0] = {ranges[0], ranges[1]};
     readable[1] = {ranges[4], ranges[5]};
@@ -142,10 +148,10 @@ static const char* launch(void (*kernel)(void**), bool barriers, unsigned grid, 
     work = kernel;
     arguments = given;
     for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x)
-        for (unsigned thread = 0; thread < block; thread += barriers ? 32 : 1) {
+        for (unsigned thread = 0; thread < block; thread += meeting) {
             threadIdx.x = thread;
-            if (barriers)
-                run_warp(thread);
+            if (meeting > 1)
+                run_together(thread, static_cast<int>(meeting));
             else
                 kernel(given);
         }

@@ -23,7 +23,7 @@ static void call_{number}(void** given) {{
 }}
 extern "C" const char* run_{number}(unsigned grid, unsigned block, void** given, const uintptr_t* ranges,
                                     long long* written) {{
-    return launch(call_{number}, {barriers}, grid, block, given, ranges, written);
+    return launch(call_{number}, {meeting}, grid, block, given, ranges, written);
 }}
 """
 
@@ -34,8 +34,8 @@ def together(chosen: Iterable[Variant]) -> str:
     for number, variant in enumerate(chosen):
         parts.append(f"namespace variant_{number} {{\n#undef KERNEL\n#define KERNEL kernel_{number}\n")
         parts += [variant.types, variants.text(variant.kernel + ".cu")]
-        barriers = "true" if variant.kernel == "rolling" else "false"
-        parts.append(ENTRY.format(number=number, barriers=barriers))
+        meeting = variant.tile.threads if variant.tile else 32 if variant.kernel == "rolling" else 1  # at its barriers
+        parts.append(ENTRY.format(number=number, meeting=meeting))
     return "".join(parts)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Never
 
 import numpy as np
 import pytest
-from convengine_cupy import Backend, backend, device, direct, elementwise, ndimage
+from convengine_cupy import Backend, backend, device, direct, elementwise, layers, ndimage
 from convengine_cupy.elementwise import Pieces
 from device_arrays import (
     XP,
@@ -37,7 +37,8 @@ from convengine.testing.oracle import reference
 
 METHODS = ("elementwise", "elementwise, matmul over channels", "cupyx.scipy.ndimage.correlate")
 ELEMENTWISE, MATMUL, NDIMAGE = METHODS
-DIRECT, SEPARABLE = KERNELS = "direct", "separable"  # whose arithmetic test_cupy_kernels.py is about
+# Whose arithmetic test_cupy_kernels.py and test_cupy_layers.py are about.
+DIRECT, SEPARABLE, IMPLICIT = KERNELS = "direct", "separable", "implicit gemm"
 
 
 def allowed(reading: Reading, method: str) -> bool:
@@ -340,7 +341,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
                 assert (
                     f"#define KERNEL {name}\n" in direct.Variant("general", *[np.dtype(np.float32)] * 3, False).source
                 )
-                assert block == (128,) and all(type(array) is Device for array in arguments[:-1])
+                assert block in ((128,), (256,)) and all(type(array) is Device for array in arguments[:-1])
                 state.launched.append((state.current[-1], *grid))
                 arguments[1].fill(len(state.compiled))
 
@@ -419,6 +420,42 @@ def test_filters_are_cheapest_by_a_kernel_of_our_own(cupy: SimpleNamespace) -> N
     cupy.current.clear()
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_shape", "groups"),
+    [
+        ((8, 64, 56, 56), (64, 64, 3, 3), 1),
+        ((32, 3, 224, 224), (64, 3, 7, 7), 1),
+        ((32, 256, 28, 28), (64, 256, 1, 1), 1),
+        ((32, 64, 112, 112), (64, 1, 3, 3), 64),
+        ((8, 8, 8), (4, 2, 3, 3), 4),
+    ],
+)
+def test_layers_are_cheapest_by_a_kernel_of_our_own(
+    cupy: SimpleNamespace, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], groups: int
+) -> None:
+    x, kernel = (np.broadcast_to(np.float32(1), shape) for shape in (x_shape, kernel_shape))
+    reading = reading_of("corr2d", x, kernel, groups=groups, padding=1)
+    offers = methods_of(reading)
+    assert min(offers.values(), key=lambda offer: offer.seconds).method == IMPLICIT
+    assert offers[IMPLICIT].memory == 0 and offers[IMPLICIT].error == offers[ELEMENTWISE].error
+    # Not below what an H100 can multiply and move.
+    moved = 4 * (np.prod(x.shape) + np.prod(reading.problem.out_shape))
+    assert offers[IMPLICIT].seconds > max(reading.problem.multiplications / 3.3e13, moved / 3.35e12)
+    rounded = methods_of(reading_of("corr2d", x, kernel, groups=groups, padding=1, dtype="uint8"))[IMPLICIT]
+    assert rounded.memory == 24 * np.prod(reading.problem.out_shape) and rounded.seconds > offers[IMPLICIT].seconds
+    cupy.current.clear()
+
+
+def test_a_layer_is_launched_on_the_device_of_its_problem(cupy: SimpleNamespace) -> None:
+    x, kernel = np.ones((2, 30, 30), np.float32), np.ones((40, 2, 3, 3), np.float32)
+    reading = reading_of("corr2d", x, kernel, mode="same", memory="cuda:1", bias=[0.5] * 40)
+    plan = Backend().plan(reading.problem, methods_of(reading)[IMPLICIT], unneeded)
+    ready = plan.prepare(reading.kernel, reading.bias)
+    assert (ready(on_device(x)) == 1).all()
+    assert cupy.compiled == [1] and [number for number, _ in cupy.launched] == [1]
+    assert cupy.launched[0][1] == layers.blocks(reading.problem, layers.tile_of(reading.problem))
+
+
 def unneeded(problem: Problem) -> Never:
     raise AssertionError(f"no other backend is needed for {problem}")
 
@@ -429,12 +466,13 @@ def test_offers_name_what_holds(cupy: SimpleNamespace) -> None:
     assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == {DIRECT, SEPARABLE, ELEMENTWISE, NDIMAGE}
     assert set(methods_of(reading_of("corr2d", x, ones))) == {DIRECT, SEPARABLE, ELEMENTWISE}
     layer = np.ones((4, 2, 3, 3), np.float32)
-    assert set(methods_of(reading_of("corr2d", x, layer))) == {ELEMENTWISE, MATMUL}
-    assert set(methods_of(reading_of("corr2d", x, layer[:, :1], groups=2))) == {ELEMENTWISE}
+    assert set(methods_of(reading_of("corr2d", x, layer))) == {IMPLICIT, ELEMENTWISE, MATMUL}
+    assert set(methods_of(reading_of("corr2d", x, layer[:, :1], groups=2))) == {IMPLICIT, ELEMENTWISE}
     assert set(methods_of(reading_of("corr2d", x, layer.astype(np.complex64)))) == {ELEMENTWISE}
     for offer in methods_of(reading_of("corr2d", x, layer, bias=[1.0] * 4)).values():
         assert offer.error == 19 * 2.0**-24 / (1 - 19 * 2.0**-24) and not offer.normwise
-        assert 0 < offer.seconds < 1 and 0 < offer.memory <= elementwise.LIMIT
+        assert 0 < offer.seconds < 1 and 0 <= offer.memory <= elementwise.LIMIT
+        assert (offer.memory == 0) == (offer.method == IMPLICIT)
     cupy.current.clear()
 
 
@@ -497,11 +535,11 @@ def test_matmul_is_not_offered_where_products_may_be_rounded(
     assert device.matmul_is_exact()
     monkeypatch.setenv(name, "1")
     layer = reading_of("corr2d", np.ones((2, 5, 5)), np.ones((4, 2, 3, 3)))
-    assert set(methods_of(layer)) == {ELEMENTWISE}
+    assert set(methods_of(layer)) == {IMPLICIT, ELEMENTWISE}
     monkeypatch.setenv(name, "0")
-    assert set(methods_of(layer)) == {ELEMENTWISE, MATMUL}
+    assert set(methods_of(layer)) == {IMPLICIT, ELEMENTWISE, MATMUL}
     cupy.compute_type[np.float32] = 7  # what CUPY_TF32=1 sets
-    assert set(methods_of(layer)) == {ELEMENTWISE}
+    assert set(methods_of(layer)) == {IMPLICIT, ELEMENTWISE}
 
 
 def refusal(reading: Reading) -> str:

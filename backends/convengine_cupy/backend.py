@@ -10,13 +10,14 @@ from convengine import plugin
 from convengine.factoring import Promise, factor, promise
 from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error
 from convengine.problem import KernelFacts, Problem
-from convengine_cupy import device, direct, elementwise, ndimage, variants
+from convengine_cupy import device, direct, elementwise, layers, ndimage, variants
 from convengine_cupy.variants import Variant
 
 __all__ = ["Backend"]
 
 DIRECT = "direct"
 SEPARABLE = "separable"
+IMPLICIT = "implicit gemm"
 ELEMENTWISE = "elementwise"
 MATMUL = "elementwise, matmul over channels"
 NDIMAGE = "cupyx.scipy.ndimage.correlate"
@@ -69,6 +70,8 @@ class Plan:
                 factors = factor(self.problem, kernel, promised) if method == SEPARABLE else None
                 load = _compiled(number)
                 return Filter(number, direct.prepare(self.problem, kernel, bias, load, cupy, factors))
+            if method == IMPLICIT:
+                return Filter(number, layers.prepare(self.problem, kernel, bias, _compiled(number), cupy))
             if method != NDIMAGE:
                 return Filter(number, elementwise.prepare(self.problem, kernel, bias, method == MATMUL, cupy))
             from cupyx.scipy.ndimage import correlate
@@ -112,6 +115,8 @@ class Backend:
             promised = promise(problem, facts)
             if promised and promised.rank == 1 and direct.rolls_separably(problem):
                 found.append(_by_kernel(problem, SEPARABLE, sum(problem.kernel_spatial), True, promised))
+        if not layers.refusal(problem):
+            found.append(_implicit(problem, error))
         if _has_matmul(problem):
             found.append(_matmul(problem, error))
         if not ndimage.refusal(problem, facts):
@@ -160,13 +165,24 @@ def _seconds_of_memory(problem: Problem) -> float:
 
 
 def _by_kernel(problem: Problem, method: str, terms: int, rolls: bool, promised: Promise) -> Offer:
-    """One launch; x is read and the result written once, or the multiply-adds take longer; then what `finish` does."""
+    """One launch of a kernel for filters."""
     rate = SUMS_PER_SECOND[problem.sum_dtype.name] if rolls else READS_PER_SECOND
+    return _launched(problem, method, math.prod(problem.out_shape) * terms / rate, promised)
+
+
+def _launched(problem: Problem, method: str, seconds: float, promised: Promise) -> Offer:
+    """X is read and the result written once, or the multiply-adds take longer; then what `finish` does."""
     memory = direct.temporaries(problem)
-    seconds = max(_seconds_of_memory(problem), math.prod(problem.out_shape) * terms / rate)
+    seconds = max(_seconds_of_memory(problem), seconds)
     if memory:
         seconds += 10 * SECONDS_PER_LAUNCH + 2 * memory / BYTES_PER_SECOND
     return Offer(method, SECONDS_PER_LAUNCH + seconds, memory, promised.error, promised.normwise)
+
+
+def _implicit(problem: Problem, error: float) -> Offer:
+    """One launch, then what `finish` does."""
+    seconds = layers.seconds(problem, layers.tile_of(problem))
+    return _launched(problem, IMPLICIT, seconds, Promise(0, error, False))
 
 
 def _elementwise(problem: Problem, error: float) -> Offer:

@@ -19,7 +19,20 @@ from convengine_cupy import layout
 from convengine_cupy.layout import Layout
 from convengine_cupy.variants import COLUMNS, Variant
 
-__all__ = ["Filter", "Launch", "prepare", "refusal", "rolls", "rolls_separably", "temporaries", "writes_results"]
+__all__ = [
+    "MOST_SEEN",
+    "Filter",
+    "Found",
+    "Launch",
+    "answered",
+    "in_samples",
+    "prepare",
+    "refusal",
+    "rolls",
+    "rolls_separably",
+    "temporaries",
+    "writes_results",
+]
 
 THREADS = 128  # of a block, in both kernels; the rolling one has a warp for each strip
 WARPS = 4
@@ -93,18 +106,7 @@ class Filter:
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x: one launch, and no waiting unless `finish` has errors to look for."""
-        problem, xp = self.problem, self.xp
-        usable = out is not None and not xp.may_share_memory(x, out) and _is_whole(out)
-        result = out if usable else xp.empty(problem.out_shape, problem.out_dtype)
-        if math.prod(problem.out_shape):
-            direct = writes_results(problem)
-            total = result if direct else xp.empty(problem.out_shape, problem.sum_dtype)
-            self._correlate(problem, x if _is_whole(x) else xp.ascontiguousarray(x), total)
-            if not direct:
-                finish(problem, total, None, result, xp=xp)
-        if out is not None and result is not out:
-            out[...] = result
-        return result if out is None else out
+        return answered(self.problem, x, out, self._correlate, self.xp)
 
     def _correlate(self, problem: Problem, x: Any, out: Any) -> None:
         """Launch, once unless more batch axes than a launch takes are strewn over memory."""
@@ -124,7 +126,7 @@ class Filter:
 
     def _launch(self, problem: Problem, x: Any, out: Any, aligned: bool) -> Found | tuple[()]:
         """What to launch for arrays that lie like these; nothing if there are too many axes for one launch."""
-        strides = _in_samples(x), _in_samples(out)
+        strides = in_samples(x), in_samples(out)
         found = Layout.of(problem, *strides)
         if self.separable and not self._is_near(found):
             found = Layout.of(problem, *strides, within_rows=False)
@@ -172,7 +174,23 @@ class Filter:
         return made
 
 
-def _in_samples(array: Any) -> Sequence[int]:
+def answered(problem: Problem, x: Any, out: Any, correlate: Callable[[Problem, Any, Any], None], xp: Any) -> Any:
+    """Have results or sums written where they may be written, and do what is left: rounding, a copy to `out`."""
+    usable = out is not None and not xp.may_share_memory(x, out) and _is_whole(out)
+    result = out if usable else xp.empty(problem.out_shape, problem.out_dtype)
+    if math.prod(problem.out_shape):
+        direct = writes_results(problem)
+        total = result if direct else xp.empty(problem.out_shape, problem.sum_dtype)
+        correlate(problem, x if _is_whole(x) else xp.ascontiguousarray(x), total)
+        if not direct:
+            finish(problem, total, None, result, xp=xp)
+    if out is not None and result is not out:
+        out[...] = result
+    return result if out is None else out
+
+
+def in_samples(array: Any) -> Sequence[int]:
+    """Strides in samples, of an array where they are whole."""
     return [stride // array.itemsize for stride in array.strides]
 
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["COLUMNS", "NAME", "OPTIONS", "Variant"]
+__all__ = ["COLUMNS", "NAME", "OPTIONS", "Tile", "Variant"]
 
 NAME = "correlate"  # of the kernel in every variant
 OPTIONS = ("-std=c++17",)  # for NVRTC
@@ -29,13 +29,37 @@ TYPES = {
 }
 
 
+class Tile(NamedTuple):
+    """What a block of the kernel for layers computes: output channels by places, shared out among its threads."""
+
+    each_channel: int  # of one thread
+    each_position: int
+    channel_threads: int
+    position_threads: int
+
+    @property
+    def channels(self) -> int:
+        """Output channels of a block."""
+        return self.each_channel * self.channel_threads
+
+    @property
+    def positions(self) -> int:
+        """Places of a block."""
+        return self.each_position * self.position_threads
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.channel_threads * self.position_threads
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What is compiled by itself.
 
     Attributes
     ----------
-    kernel : {"rolling", "general"}
+    kernel : {"rolling", "general", "layer"}
         The file in the folder kernels.
     x, total, out : numpy.dtype
         Of samples, sums and results.
@@ -50,7 +74,9 @@ class Variant:
     separable : bool
         Whether a rolling kernel's taps are a column times a row.
     wide : bool
-        Whether a general kernel counts its outputs in 64 bits.
+        Whether a general kernel counts its outputs in 64 bits; and a kernel for layers its places along an axis, too.
+    tile : Tile or None
+        Of a kernel for layers.
     """
 
     kernel: str
@@ -64,6 +90,7 @@ class Variant:
     adjacent: bool = False
     separable: bool = False
     wide: bool = False
+    tile: Tile | None = None
 
     @property
     def types(self) -> str:
@@ -75,6 +102,9 @@ class Variant:
             lines.append(f"constexpr bool ADJACENT = {int(self.adjacent)}, SEPARABLE = {int(self.separable)};")
         else:
             lines.append(f"typedef {'unsigned long long' if self.wide else 'unsigned'} Index;")
+        if self.tile:
+            lines.append(f"typedef {'long long' if self.wide else 'int'} Place;")
+            lines += [f"constexpr int {name.upper()} = {size};" for name, size in self.tile._asdict().items()]
         return "\n".join(lines) + "\n"
 
     @property
