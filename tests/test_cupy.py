@@ -29,11 +29,14 @@ from device_arrays import (
     reading_of,
 )
 
+from convengine.api import DEFAULTS
 from convengine.boundary import Boundary
 from convengine.plugin import Offer, Refusal
 from convengine.problem import Problem
 from convengine.reading import Reading, read_array
+from convengine.reading_gradients import read_grad_input
 from convengine.testing.oracle import reference
+from convengine.testing.oracle_gradients import gradient_reference
 
 METHODS = ("elementwise", "elementwise, matmul over channels", "cupyx.scipy.ndimage.correlate")
 ELEMENTWISE, MATMUL, NDIMAGE = METHODS
@@ -456,6 +459,22 @@ def test_a_layer_is_launched_on_the_device_of_its_problem(cupy: SimpleNamespace)
     assert cupy.launched[0][1] == layers.blocks(reading.problem, layers.tile_of(reading.problem))
 
 
+def test_an_input_gradient_runs_on_the_device_of_its_problem(cupy: SimpleNamespace) -> None:
+    dy, kernel = np.arange(50.0).reshape(2, 5, 5) * (1 + 2j), np.arange(36.0).reshape(2, 2, 3, 3) * (2 - 1j)
+    keywords = {"mode": "same", "boundary": "wrap", "stride": 1}
+    reading = read_grad_input(
+        2, False, dy, kernel, x_shape=(2, 5, 5), out=None, memory="cuda:1", **(DEFAULTS | keywords)
+    )
+    (offer,) = methods_of(reading).values()
+    ready = Backend().plan(reading.problem, offer, unneeded).prepare(reading.kernel)
+    expected = gradient_reference("corr2d_grad_input", dy, kernel, x_shape=(2, 5, 5), **keywords).final
+    got = ready(on_device(dy))
+    assert set(cupy.current) == {1} and type(got) is Device
+    np.testing.assert_allclose(got.view(np.ndarray), expected, rtol=1e-13)
+    x = on_device(dy.copy())
+    assert ready(x, x) is x and x.tobytes() == got.tobytes()
+
+
 def unneeded(problem: Problem) -> Never:
     raise AssertionError(f"no other backend is needed for {problem}")
 
@@ -593,8 +612,8 @@ def test_host_arrays_are_refused_with_both_ways_out(cupy: SimpleNamespace) -> No
     )
     lazy = reading._replace(problem=replace(reading.problem, memory="lazy"))
     assert refusal(lazy) == "runs on arrays of a CUDA device, not lazy"
-    backward = reading._replace(problem=replace(reading.problem, op="grad_input"))
-    assert refusal(backward) == "computes op='forward' only, not 'grad_input'"
+    backward = reading._replace(problem=replace(reading.problem, op="grad_kernel"))
+    assert refusal(backward) == "computes op='forward' and 'grad_input' only, not 'grad_kernel'"
 
 
 def test_info_names_the_devices(cupy: SimpleNamespace) -> None:

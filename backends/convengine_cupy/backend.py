@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from convengine import plugin
+from convengine import adjoint, plugin
 from convengine.factoring import Promise, factor, promise
 from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error
 from convengine.problem import KernelFacts, Problem
@@ -40,6 +40,11 @@ class Filter:
 
     number: int
     inner: plugin.Filter
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return int(getattr(self.inner, "nbytes", 0))
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x on the current stream of the kernel's device, without waiting for it."""
@@ -79,6 +84,44 @@ class Plan:
             return Filter(number, ndimage.prepare(self.problem, kernel, bias, correlate, cupy))
 
 
+@dataclass(frozen=True, slots=True)
+class GradientPlan:
+    """Methods for the forward problems that make up a gradient, on one device."""
+
+    problem: Problem
+    offer: Offer
+    forward: Callable[[Problem, KernelFacts], Sequence[Offer] | Refusal]
+
+    def prepare(self, kernel: Any, bias: Any = None) -> Filter:
+        """Copy the kernel to the device, part by part."""
+        import cupy
+
+        number = _number(self.problem.memory)
+        with cupy.cuda.Device(number):
+            plan = adjoint.plan(self.problem, self.offer, self.forward, Plan, xp=cupy)
+            return Filter(number, Gradient(plan.prepare(kernel), cupy))
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """A gradient that is written to `out` piece by piece, and so to an array of its own where that shares memory."""
+
+    inner: plugin.Filter
+    xp: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return int(getattr(self.inner, "nbytes", 0))
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """Compute the gradient."""
+        if out is None or not self.xp.may_share_memory(x, out):
+            return self.inner(x, out)
+        out[...] = self.inner(x)
+        return out
+
+
 def _compiled(number: int) -> Callable[[Variant], direct.Launch]:
     """What makes a launch of a variant, on this device, which is current then."""
 
@@ -104,9 +147,17 @@ class Backend:
     name = "cupy"
 
     def offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer] | Refusal:
-        """Offer elementwise code for every forward problem, and what is faster where it holds: for filters, kernels."""
+        """Offer what is offered for forward problems, and the same for those of which gradients are made."""
         if reason := _refusal(problem):
             return Refusal(reason)
+        return adjoint.offers(problem, facts, self.forward_offers if problem.op == "forward" else self.unseen_offers)
+
+    def unseen_offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
+        """Offers for a forward problem whose kernel is not the one that the facts are of."""
+        return [offer for offer in self.forward_offers(problem, facts) if offer.method != NDIMAGE]  # which skips zeros
+
+    def forward_offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
+        """Offer elementwise code for every forward problem, and what is faster where it holds: kernels of our own."""
         error = direct_error(problem)
         found = [_elementwise(problem, error)]
         if not direct.refusal(problem):
@@ -124,9 +175,9 @@ class Backend:
             found.append(Offer(NDIMAGE, SECONDS_PER_LAUNCH + seconds, ndimage.memory(problem), error))
         return found
 
-    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
-        """Take the method that the offer names."""
-        return Plan(problem, offer)
+    def plan(self, problem: Problem, offer: Offer, solve: Solve) -> plugin.Plan:
+        """Take the method that the offer names, or the methods of the parts of a gradient."""
+        return Plan(problem, offer) if problem.op == "forward" else GradientPlan(problem, offer, self.unseen_offers)
 
     def info(self) -> BackendInfo:
         """CuPy's version and the devices' names, or what is missing."""
@@ -143,8 +194,8 @@ def _number(memory: str) -> int:
 def _refusal(problem: Problem) -> str:
     if reason := device.missing():
         return reason
-    if problem.op != "forward":
-        return f"computes op='forward' only, not {problem.op!r}"
+    if problem.op == "grad_kernel":
+        return f"computes op='forward' and 'grad_input' only, not {problem.op!r}"
     if problem.memory == "host":
         return "x is a host array, and CuPy runs on device arrays: pass cupy.asarray(x), or choose a host backend"
     if not problem.memory.startswith("cuda:"):

@@ -1,0 +1,190 @@
+"""Gradients on the backend cupy: its forward methods put together by convengine.adjoint, with arrays like a device's.
+
+The kernels of our own run as C++ on the host (see cuda_on_host.h), array operations in NumPy; a GPU is not needed.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from convengine_cupy import backend, direct, elementwise, layers
+from convengine_cupy.variants import Variant
+from cuda_on_host import COMPILER, Library
+from device_arrays import XP, Array, Device, as_user, bound_holds, canonical, facts_of, on_device
+
+from convengine import adjoint
+from convengine.adjoint import of_input
+from convengine.api import DEFAULTS, GRADIENTS
+from convengine.factoring import Promise, factor
+from convengine.plugin import Offer, Refusal
+from convengine.problem import KernelFacts, Problem
+from convengine.reading import Reading, read_array
+from convengine.reading_gradients import read_grad_input
+from convengine.testing.cases import Case
+from convengine.testing.gradient_cases import grad_input_cases
+from convengine.testing.oracle import Reference
+from convengine.testing.oracle_gradients import gradient_reference
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler, g++ or clang++, on the PATH")
+WORK = 300_000  # products of one case, each some 20 ns on the host
+Entry = tuple[Case, Reading, Reference]
+
+
+def reading_of(case: Case) -> Reading:
+    kind, keywords = GRADIENTS[case.name], DEFAULTS | case.keywords
+    dy = read_array(case.x, "dy")
+    return read_grad_input(kind.ndim, kind.flip, dy, case.kernel, out=None, memory="cuda:0", **keywords)
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    found = [(case, reading_of(case)) for case in grad_input_cases().values()]
+    return tuple(
+        (case, reading, gradient_reference(*case[1:4], **case.keywords))
+        for case, reading in found
+        if 0 not in (*reading.problem.out_shape, *reading.problem.x_shape) and reading.problem.multiplications <= WORK
+    )
+
+
+@dataclass(frozen=True)
+class ForwardPlan:
+    """What `backend.Plan` does, where there is no CuPy."""
+
+    problem: Problem
+    offer: Offer
+    load: Any
+    used: Counter[str]
+
+    def prepare(self, kernel: Any, bias: Any = None) -> Any:
+        method = self.offer.method
+        self.used[method] += 1
+        if method == backend.IMPLICIT:
+            return layers.prepare(self.problem, kernel, bias, self.load, XP)
+        if method in (backend.DIRECT, backend.SEPARABLE):
+            promised = Promise(1, self.offer.error, self.offer.normwise)
+            factors = factor(self.problem, kernel, promised) if method == backend.SEPARABLE else None
+            return direct.prepare(self.problem, kernel, bias, self.load, XP, factors)
+        return elementwise.prepare(self.problem, kernel, bias, method == backend.MATMUL, XP)
+
+
+def forward(problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
+    """Kernels of our own where there is one, as a GPU's user gets them: nearly always they are the cheapest."""
+    return backend.Backend().unseen_offers(problem, facts)
+
+
+def by_arrays(problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
+    return [offer for offer in forward(problem, facts) if offer.method == backend.ELEMENTWISE]
+
+
+class Wanted:
+    """Stands for a library that is not compiled yet: notes which variants are asked for."""
+
+    def __init__(self) -> None:
+        self.variants: dict[Variant, None] = {}
+
+    def load(self, variant: Variant) -> Any:
+        self.variants[variant] = None
+        return lambda grid, block, arguments: arguments[1].fill(0)
+
+
+def prepared(reading: Reading, load: Any, used: Counter[str], offered: Any = forward) -> Any:
+    problem = reading.problem
+    answer = adjoint.offers(problem, facts_of(reading), offered)
+    assert not isinstance(answer, Refusal)
+    offer = min(answer, key=lambda offer: offer.seconds)
+    assert offer.error <= 1e-2 and offer.memory >= 0
+    plan = adjoint.plan(problem, offer, offered, lambda one, chosen: ForwardPlan(one, chosen, load, used), xp=XP)
+    return backend.Gradient(plan.prepare(reading.kernel), XP)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    asked = Wanted()
+    for case, reading, _ in entries():
+        prepared(reading, asked.load, Counter())(canonical(reading, case.x))
+    return Library(asked.variants, tmp_path_factory.mktemp("gradients"))
+
+
+def test_input_gradients_lie_within_their_bounds(library: Library) -> None:
+    seen: Counter[Any] = Counter()
+    used: Counter[str] = Counter()
+    for case, reading, expected in entries():
+        ready = prepared(reading, library.load, used)
+        out = on_device(np.empty(reading.problem.x_shape, reading.problem.x_dtype))
+        assert ready(canonical(reading, case.x), out) is out
+        bound_holds(case.id, as_user(reading, out), expected)
+        problem = reading.problem
+        seen.update(["all", problem.sum_dtype.kind, problem.ndim, problem.is_layer, *problem.boundary])
+        seen.update(["strided"] * (max(problem.stride) > 1))
+    assert seen["all"] >= 150
+    assert all(seen[trait] >= 10 for trait in ("i", "f", "c", 1, 2, 3, True, False, "strided"))
+    assert all(used[method] >= 20 for method in (backend.DIRECT, backend.IMPLICIT, backend.ELEMENTWISE))
+
+
+def test_array_operations_give_the_same_gradients(library: Library) -> None:
+    for case, reading, expected in entries():
+        got = prepared(reading, library.load, Counter(), by_arrays)(canonical(reading, case.x))
+        bound_holds(case.id, as_user(reading, got), expected)
+
+
+def test_a_gradient_may_be_written_over_what_it_is_made_of(library: Library) -> None:
+    done = 0
+    for case, reading, _ in entries():
+        problem = reading.problem
+        if problem.x_shape == problem.out_shape and problem.x_dtype == problem.out_dtype:
+            ready = prepared(reading, library.load, Counter())
+            dy = on_device(np.array(canonical(reading, case.x)))
+            expected = ready(dy).tobytes()
+            assert ready(dy, dy) is dy
+            assert dy.tobytes() == expected
+            done += 1
+    assert done >= 10
+
+
+def test_no_call_changes_a_bit(library: Library) -> None:
+    for case, reading, _ in entries()[::5]:
+        ready = prepared(reading, library.load, Counter())
+        dy = canonical(reading, case.x)
+        assert ready(dy).tobytes() == ready(dy).tobytes()
+        assert type(ready(dy)) is Device
+
+
+# ---- bugs that are planted
+
+
+def unexchanged(problem: Problem, kernel: Array) -> Array:
+    return kernel.reshape(problem.channels[0], -1, *problem.kernel_spatial) if problem.is_layer else kernel
+
+
+def once(lines: Any, indices: Any, added: Any) -> None:
+    lines[XP.asarray(indices)] += added  # of samples that come several times, only one is added
+
+
+def upwards(indices: Any) -> Any:
+    yield slice(0, len(indices)), slice(int(min(indices)), int(min(indices)) + len(indices))
+
+
+BUGS = {"channels that are not exchanged": ("_exchanged", unexchanged)}
+BUGS["a border that adds a sample once"] = ("_add_at", once)
+BUGS["a border that is not folded"] = ("_add_at", lambda lines, indices, added: None)
+BUGS["a border that is not turned round"] = ("_runs", upwards)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_found(bug: str, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, wrong = BUGS[bug]
+    monkeypatch.setattr(of_input, name, wrong)
+
+    def differs(case: Case, reading: Reading, expected: Reference) -> bool:
+        try:
+            got = prepared(reading, library.load, Counter(), by_arrays)(canonical(reading, case.x))
+            bound_holds(case.id, as_user(reading, got), expected)
+        except (AssertionError, ValueError):
+            return True
+        return False
+
+    assert sum(differs(*entry) for entry in entries()) >= 5
