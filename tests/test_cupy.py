@@ -34,7 +34,7 @@ from convengine.boundary import Boundary
 from convengine.plugin import Offer, Refusal
 from convengine.problem import Problem
 from convengine.reading import Reading, read_array
-from convengine.reading_gradients import read_grad_input
+from convengine.reading_gradients import read_grad_input, read_grad_kernel
 from convengine.testing.oracle import reference
 from convengine.testing.oracle_gradients import gradient_reference
 
@@ -475,6 +475,23 @@ def test_an_input_gradient_runs_on_the_device_of_its_problem(cupy: SimpleNamespa
     assert ready(x, x) is x and x.tobytes() == got.tobytes()
 
 
+def test_a_kernel_gradient_runs_on_the_device_of_its_problem(cupy: SimpleNamespace) -> None:
+    x, dy = np.arange(50.0).reshape(2, 5, 5) * (1 + 2j), np.arange(75.0).reshape(3, 5, 5) * (2 - 1j)
+    keywords = {"mode": "same", "boundary": "wrap"}
+    shape = {"kernel_shape": (3, 2, 3, 3)}
+    expected = gradient_reference("corr2d_grad_kernel", x, dy, **shape, **keywords).final
+    for place in (on_device, np.array):  # an output's gradient may be on the host, as a kernel may
+        reading = read_grad_kernel(
+            2, False, on_device(x), dy, out=None, memory="cuda:1", **shape, **(DEFAULTS | keywords)
+        )
+        offers = methods_of(reading)
+        assert set(offers) == {ELEMENTWISE}
+        ready = Backend().plan(reading.problem, offers[ELEMENTWISE], unneeded).prepare(place(reading.kernel))
+        got = ready(on_device(x))
+        assert set(cupy.current) == {1} and type(got) is Device
+        np.testing.assert_allclose(got.view(np.ndarray).conj(), expected, rtol=1e-13)  # conjugated after all
+
+
 def unneeded(problem: Problem) -> Never:
     raise AssertionError(f"no other backend is needed for {problem}")
 
@@ -612,8 +629,19 @@ def test_host_arrays_are_refused_with_both_ways_out(cupy: SimpleNamespace) -> No
     )
     lazy = reading._replace(problem=replace(reading.problem, memory="lazy"))
     assert refusal(lazy) == "runs on arrays of a CUDA device, not lazy"
-    backward = reading._replace(problem=replace(reading.problem, op="grad_kernel"))
-    assert refusal(backward) == "computes op='forward' and 'grad_input' only, not 'grad_kernel'"
+
+
+def test_integer_gradients_of_kernels_are_refused_where_they_may_pass_int64(cupy: SimpleNamespace) -> None:
+    def reading(dtype: Any) -> Reading:
+        x, dy = np.ones((3, 3), dtype), np.ones((2, 2), dtype)
+        return read_grad_kernel(2, False, x, dy, kernel_shape=(2, 2), out=None, memory="cuda:0", **DEFAULTS)
+
+    assert refusal(reading(np.int64)) == (
+        f"the gradient of a kernel by int64 and int64 may reach {2**128}, past int64; "
+        "whether it does is not looked up on a device: use float64 or smaller dtypes"
+    )
+    assert set(methods_of(reading(np.int16))) == {DIRECT, ELEMENTWISE}
+    cupy.current.clear()
 
 
 def test_info_names_the_devices(cupy: SimpleNamespace) -> None:

@@ -6,7 +6,7 @@ The kernels of our own run as C++ on the host (see cuda_on_host.h), array operat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ from convengine.factoring import Promise, factor
 from convengine.plugin import Offer, Refusal
 from convengine.problem import KernelFacts, Problem
 from convengine.reading import Reading, read_array
-from convengine.reading_gradients import read_grad_input
+from convengine.reading_gradients import read_grad_input, read_grad_kernel
 from convengine.testing.cases import Case
-from convengine.testing.gradient_cases import grad_input_cases
+from convengine.testing.gradient_cases import grad_input_cases, grad_kernel_cases
 from convengine.testing.oracle import Reference
 from convengine.testing.oracle_gradients import gradient_reference
 
@@ -35,18 +35,25 @@ Entry = tuple[Case, Reading, Reference]
 
 
 def reading_of(case: Case) -> Reading:
+    """The problem of a gradient; in the place of the kernel, an output's gradient is on the device."""
     kind, keywords = GRADIENTS[case.name], DEFAULTS | case.keywords
-    dy = read_array(case.x, "dy")
-    return read_grad_input(kind.ndim, kind.flip, dy, case.kernel, out=None, memory="cuda:0", **keywords)
+    first = read_array(case.x, "x")
+    if kind.op == "grad_input":
+        return read_grad_input(kind.ndim, kind.flip, first, case.kernel, out=None, memory="cuda:0", **keywords)
+    dy = read_array(case.kernel, "dy")
+    reading = read_grad_kernel(kind.ndim, kind.flip, first, dy, out=None, memory="cuda:0", **keywords)
+    return reading._replace(kernel=on_device(reading.kernel))
 
 
 @cache
-def entries() -> tuple[Entry, ...]:
-    found = [(case, reading_of(case)) for case in grad_input_cases().values()]
+def entries(op: str = "grad_input") -> tuple[Entry, ...]:
+    cases = grad_input_cases() if op == "grad_input" else grad_kernel_cases()
+    found = [(case, reading_of(case)) for case in cases.values()]
     return tuple(
         (case, reading, gradient_reference(*case[1:4], **case.keywords))
         for case, reading in found
-        if 0 not in (*reading.problem.out_shape, *reading.problem.x_shape) and reading.problem.multiplications <= WORK
+        if 0 not in (*reading.problem.out_shape, *reading.problem.x_shape, *reading.problem.kernel_shape)
+        and reading.problem.multiplications <= WORK
     )
 
 
@@ -62,6 +69,8 @@ class ForwardPlan:
     def prepare(self, kernel: Any, bias: Any = None) -> Any:
         method = self.offer.method
         self.used[method] += 1
+        if method == backend.DIRECT and type(kernel) is Device:
+            return direct.prepare_there(self.problem, kernel, self.load, XP)
         if method == backend.IMPLICIT:
             return layers.prepare(self.problem, kernel, bias, self.load, XP)
         if method in (backend.DIRECT, backend.SEPARABLE):
@@ -71,13 +80,17 @@ class ForwardPlan:
         return elementwise.prepare(self.problem, kernel, bias, method == backend.MATMUL, XP)
 
 
-def forward(problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
-    """Kernels of our own where there is one, as a GPU's user gets them: nearly always they are the cheapest."""
-    return backend.Backend().unseen_offers(problem, facts)
+def kernels(op: str, problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
+    """Kernels of our own wherever there is one; real numbers have one always."""
+    offers = backend.Backend()._forward(op)(problem, facts)
+    ours = [offer for offer in offers if offer.method in (backend.DIRECT, backend.SEPARABLE, backend.IMPLICIT)]
+    assert ours or problem.sum_dtype.kind == "c"
+    return ours or offers
 
 
-def by_arrays(problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
-    return [offer for offer in forward(problem, facts) if offer.method == backend.ELEMENTWISE]
+def by_arrays(op: str, problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
+    offers = backend.Backend()._forward(op)(problem, facts)
+    return [offer for offer in offers if offer.method == backend.ELEMENTWISE]
 
 
 class Wanted:
@@ -91,8 +104,9 @@ class Wanted:
         return lambda grid, block, arguments: arguments[1].fill(0)
 
 
-def prepared(reading: Reading, load: Any, used: Counter[str], offered: Any = forward) -> Any:
+def prepared(reading: Reading, load: Any, used: Counter[str], choice: Any = kernels) -> Any:
     problem = reading.problem
+    offered = partial(choice, problem.op)
     answer = adjoint.offers(problem, facts_of(reading), offered)
     assert not isinstance(answer, Refusal)
     offer = min(answer, key=lambda offer: offer.seconds)
@@ -101,10 +115,21 @@ def prepared(reading: Reading, load: Any, used: Counter[str], offered: Any = for
     return backend.Gradient(plan.prepare(reading.kernel), XP)
 
 
+def final(case: Case, reading: Reading, gradient: Array) -> Array:
+    """What convengine.call makes of a kernel's gradient: the axes of the user, flipped and conjugated."""
+    problem = reading.problem
+    if problem.op == "grad_kernel":
+        if GRADIENTS[case.name].flip:
+            gradient = gradient[(..., *(slice(None, None, -1),) * problem.ndim)]
+        if problem.sum_dtype.kind == "c" and not case.keywords.get("conjugate"):
+            gradient = gradient.conj()
+    return as_user(reading, gradient)
+
+
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     asked = Wanted()
-    for case, reading, _ in entries():
+    for case, reading, _ in (*entries(), *entries("grad_kernel")):
         prepared(reading, asked.load, Counter())(canonical(reading, case.x))
     return Library(asked.variants, tmp_path_factory.mktemp("gradients"))
 
@@ -125,10 +150,25 @@ def test_input_gradients_lie_within_their_bounds(library: Library) -> None:
     assert all(used[method] >= 20 for method in (backend.DIRECT, backend.IMPLICIT, backend.ELEMENTWISE))
 
 
+def test_kernel_gradients_lie_within_their_bounds(library: Library) -> None:
+    seen: Counter[Any] = Counter()
+    used: Counter[str] = Counter()
+    for case, reading, expected in entries("grad_kernel"):
+        ready = prepared(reading, library.load, used)
+        out = on_device(np.empty(reading.problem.kernel_shape, reading.problem.kernel_dtype))
+        assert ready(canonical(reading, case.x), out) is out
+        bound_holds(case.id, final(case, reading, out), expected)
+        problem = reading.problem
+        seen.update(["all", problem.sum_dtype.kind, problem.ndim, problem.is_layer, *problem.boundary])
+    assert seen["all"] >= 120
+    assert all(seen[trait] >= 10 for trait in ("i", "f", "c", 1, 2, 3, True, False))
+    assert used[backend.DIRECT] >= 5 and used[backend.IMPLICIT] >= 50
+
+
 def test_array_operations_give_the_same_gradients(library: Library) -> None:
-    for case, reading, expected in entries():
+    for case, reading, expected in (*entries(), *entries("grad_kernel")[::3]):
         got = prepared(reading, library.load, Counter(), by_arrays)(canonical(reading, case.x))
-        bound_holds(case.id, as_user(reading, got), expected)
+        bound_holds(case.id, final(case, reading, got), expected)
 
 
 def test_a_gradient_may_be_written_over_what_it_is_made_of(library: Library) -> None:
@@ -146,7 +186,7 @@ def test_a_gradient_may_be_written_over_what_it_is_made_of(library: Library) -> 
 
 
 def test_no_call_changes_a_bit(library: Library) -> None:
-    for case, reading, _ in entries()[::5]:
+    for case, reading, _ in (*entries()[::5], *entries("grad_kernel")[::5]):
         ready = prepared(reading, library.load, Counter())
         dy = canonical(reading, case.x)
         assert ready(dy).tobytes() == ready(dy).tobytes()

@@ -9,7 +9,7 @@ from typing import Any
 from convengine import adjoint, plugin
 from convengine.factoring import Promise, factor, promise
 from convengine.plugin import BackendInfo, Offer, Refusal, Solve, direct_error
-from convengine.problem import KernelFacts, Problem
+from convengine.problem import KernelFacts, Problem, largest_magnitude
 from convengine_cupy import device, direct, elementwise, layers, ndimage, variants
 from convengine_cupy.variants import Variant
 
@@ -32,6 +32,7 @@ SECONDS_PER_LAUNCH = 1e-5  # of Python and of CUDA
 # takes some eight instructions. The general kernel reads two numbers for each.
 SUMS_PER_SECOND = {"float32": 2.3e13, "float64": 1.15e13, "int32": 1.15e13, "int64": 3e12}
 READS_PER_SECOND = 2e12
+SECONDS_PER_TERM = 2e-8  # of one thread, at least: a read, from the cache, and the addition that waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Plan:
 
     problem: Problem
     offer: Offer
+    there: bool = False  # whether the kernel is on the device, as the gradient of an output is
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
         """Copy the kernel to the device."""
@@ -70,6 +72,8 @@ class Plan:
 
         number, method = _number(self.problem.memory), self.offer.method
         with cupy.cuda.Device(number):
+            if self.there and method == DIRECT:
+                return Filter(number, direct.prepare_there(self.problem, kernel, _compiled(number), cupy))
             if method in (DIRECT, SEPARABLE):
                 promised = Promise(1, self.offer.error, self.offer.normwise)
                 factors = factor(self.problem, kernel, promised) if method == SEPARABLE else None
@@ -93,13 +97,17 @@ class GradientPlan:
     forward: Callable[[Problem, KernelFacts], Sequence[Offer] | Refusal]
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
-        """Copy the kernel to the device, part by part."""
+        """Copy the kernel to the device, part by part; the gradient of an output, in its place, if it is not there."""
         import cupy
 
-        number = _number(self.problem.memory)
+        number, there = _number(self.problem.memory), self.problem.op == "grad_kernel"
+
+        def plan_forward(problem: Problem, offer: Offer) -> Plan:
+            return Plan(problem, offer, there)
+
         with cupy.cuda.Device(number):
-            plan = adjoint.plan(self.problem, self.offer, self.forward, Plan, xp=cupy)
-            return Filter(number, Gradient(plan.prepare(kernel), cupy))
+            plan = adjoint.plan(self.problem, self.offer, self.forward, plan_forward, xp=cupy)
+            return Filter(number, Gradient(plan.prepare(cupy.asarray(kernel) if there else kernel), cupy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +158,22 @@ class Backend:
         """Offer what is offered for forward problems, and the same for those of which gradients are made."""
         if reason := _refusal(problem):
             return Refusal(reason)
-        return adjoint.offers(problem, facts, self.forward_offers if problem.op == "forward" else self.unseen_offers)
+        return adjoint.offers(problem, facts, self._forward(problem.op))
+
+    def _forward(self, op: str) -> Callable[[Problem, KernelFacts], Sequence[Offer]]:
+        return {"forward": self.forward_offers, "grad_input": self.unseen_offers, "grad_kernel": self.offers_there}[op]
 
     def unseen_offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
         """Offers for a forward problem whose kernel is not the one that the facts are of."""
         return [offer for offer in self.forward_offers(problem, facts) if offer.method != NDIMAGE]  # which skips zeros
+
+    def offers_there(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
+        """Offers for a forward problem whose kernel is a device array: no strips, whose taps are the host's."""
+        found = [offer for offer in self.unseen_offers(problem, facts) if offer.method not in (DIRECT, SEPARABLE)]
+        if not direct.refusal(problem):
+            promised = Promise(0, direct_error(problem), False)
+            found.append(_by_kernel(problem, DIRECT, problem.taps, False, promised))
+        return found
 
     def forward_offers(self, problem: Problem, facts: KernelFacts) -> Sequence[Offer]:
         """Offer elementwise code for every forward problem, and what is faster where it holds: kernels of our own."""
@@ -177,7 +196,9 @@ class Backend:
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> plugin.Plan:
         """Take the method that the offer names, or the methods of the parts of a gradient."""
-        return Plan(problem, offer) if problem.op == "forward" else GradientPlan(problem, offer, self.unseen_offers)
+        return (
+            Plan(problem, offer) if problem.op == "forward" else GradientPlan(problem, offer, self._forward(problem.op))
+        )
 
     def info(self) -> BackendInfo:
         """CuPy's version and the devices' names, or what is missing."""
@@ -194,13 +215,21 @@ def _number(memory: str) -> int:
 def _refusal(problem: Problem) -> str:
     if reason := device.missing():
         return reason
-    if problem.op == "grad_kernel":
-        return f"computes op='forward' and 'grad_input' only, not {problem.op!r}"
     if problem.memory == "host":
         return "x is a host array, and CuPy runs on device arrays: pass cupy.asarray(x), or choose a host backend"
     if not problem.memory.startswith("cuda:"):
         return f"runs on arrays of a CUDA device, not {problem.memory}"
+    if problem.op == "grad_kernel" and problem.is_integer and (reach := _reach(problem)) >= 2**63:
+        return (
+            f"the gradient of a kernel by {problem.x_dtype} and {problem.out_dtype} may reach {reach}, past int64; "
+            "whether it does is not looked up on a device: use float64 or smaller dtypes"
+        )
     return device.missing_device(_number(problem.memory))
+
+
+def _reach(problem: Problem) -> int:
+    """What an integer gradient of a kernel may be at most, by its dtypes."""
+    return largest_magnitude(problem.x_dtype) * largest_magnitude(problem.out_dtype) * problem.terms
 
 
 def _has_matmul(problem: Problem) -> bool:
@@ -218,7 +247,8 @@ def _seconds_of_memory(problem: Problem) -> float:
 def _by_kernel(problem: Problem, method: str, terms: int, rolls: bool, promised: Promise) -> Offer:
     """One launch of a kernel for filters."""
     rate = SUMS_PER_SECOND[problem.sum_dtype.name] if rolls else READS_PER_SECOND
-    return _launched(problem, method, math.prod(problem.out_shape) * terms / rate, promised)
+    alone = 0 if rolls else terms * SECONDS_PER_TERM  # what the last output takes
+    return _launched(problem, method, max(math.prod(problem.out_shape) * terms / rate, alone), promised)
 
 
 def _launched(problem: Problem, method: str, seconds: float, promised: Promise) -> Offer:

@@ -27,6 +27,7 @@ __all__ = [
     "answered",
     "in_samples",
     "prepare",
+    "prepare_there",
     "refusal",
     "rolls",
     "rolls_separably",
@@ -93,10 +94,10 @@ def temporaries(problem: Problem) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A kernel of taps, on the host as parameters of a launch and on the device for what needs them all."""
+    """A kernel of taps, on the host, if it came from there, as parameters of a launch, and on the device."""
 
     problem: Problem
-    parameters: Array
+    parameters: Array | None
     taps: Any
     separable: bool
     bias: Any
@@ -149,7 +150,7 @@ class Filter:
         saturate = self.problem.overflow == "saturate"
         _, height, width = found.taps
         step = found.dilation[2] * found.inner[0]
-        if separable or (rolls(self.problem) and self._is_near(found)):
+        if separable or (self.parameters is not None and rolls(self.problem) and self._is_near(found)):
             work = layout.task(found, True, total.itemsize)
             if separable or work["total"] <= MOST_STRIPS:
                 aligned = aligned and _is_aligned(found, COLUMNS[total.itemsize] // 32)
@@ -161,14 +162,15 @@ class Filter:
 
     def _arguments(self, variant: Variant, work: Array) -> Array:
         """The structure `Arguments` of a kernel's file."""
-        total, rolling = self.problem.sum_dtype, variant.kernel == "rolling"
+        total, parameters = self.problem.sum_dtype, self.parameters if variant.kernel == "rolling" else None
         fields: list[tuple[Any, ...]] = [("task", layout.TASK)]
-        fields += [("taps", total, self.parameters.size)] * rolling
+        if parameters is not None:
+            fields.append(("taps", total, parameters.size))
         fields += [("bias", total), ("fill", self.problem.x_dtype)]
         made = np.zeros((), np.dtype(fields, align=True))
         made["task"], made["fill"] = work, self.problem.fill_value
-        if rolling:
-            made["taps"] = self.parameters
+        if parameters is not None:
+            made["taps"] = parameters
         if self.bias is not None:
             made["bias"] = self.bias[0]
         return made
@@ -218,3 +220,8 @@ def prepare(
     parameters = np.concatenate([factors.columns[0], factors.rows[0]]) if factors else taps.ravel()
     own_bias = None if bias is None else np.array(bias)
     return Filter(problem, parameters, xp.asarray(taps), factors is not None, own_bias, load, xp)
+
+
+def prepare_there(problem: Problem, kernel: Any, load: Callable[[Variant], Launch], xp: Any) -> Filter:
+    """Take a kernel that is where `xp` computes: a thread for each output; parameters lie on the host."""
+    return Filter(problem, None, xp.ascontiguousarray(kernel.astype(problem.sum_dtype)), False, None, load, xp)

@@ -43,6 +43,7 @@ SUMS_PER_SECOND = {"float32": 2.3e13, "float64": 1.15e13, "int32": 1.15e13, "int
 # shared memory.
 BRING = 12
 READ = 2
+SECONDS_PER_CHUNK = 5e-7  # of a block by itself, at least: samples come, and all threads meet
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -74,7 +75,12 @@ def blocks(problem: Problem, tile: Tile) -> int:
 
 
 def seconds(problem: Problem, tile: Tile) -> float:
-    """Of the multiply-adds, those of tiles that reach beyond the outputs included, and of what they need.
+    """What the multiply-adds take, or what one block does, however few there are."""
+    return max(_busy(problem, tile), -(-problem.taps // CHUNK) * SECONDS_PER_CHUNK)
+
+
+def _busy(problem: Problem, tile: Tile) -> float:
+    """Seconds of the multiply-adds, those of tiles that reach beyond the outputs included, and of what they need.
 
     Multiprocessors that have nothing to do are counted: they work off one block after the other.
     """
@@ -83,7 +89,8 @@ def seconds(problem: Problem, tile: Tile) -> float:
     reads = -(-tile.each_channel * size // 16) + -(-tile.each_position * size // 16)
     others = READ * reads + BRING * (tile.channels + tile.positions) / tile.threads
     rounds = -(-blocks(problem, tile) // MULTIPROCESSORS)
-    work = rounds * tile.channels * tile.positions * max(problem.taps, CHUNK) * (1 + others / products)
+    terms = -(-problem.taps // CHUNK) * CHUNK
+    work = rounds * tile.channels * tile.positions * terms * (1 + others / products)
     return work * MULTIPROCESSORS / SUMS_PER_SECOND[problem.sum_dtype.name]
 
 
@@ -95,7 +102,7 @@ def _tiles(problem: Problem) -> list[Tile]:
 @kept
 def tile_of(problem: Problem) -> Tile:
     """The tile that should take the least time; it changes no bit of the results."""
-    return min(_tiles(problem), key=lambda tile: seconds(problem, tile))
+    return min(_tiles(problem), key=lambda tile: _busy(problem, tile))
 
 
 def _is_wide(problem: Problem) -> bool:
@@ -162,9 +169,9 @@ def _launch(problem: Problem, x_strides: Sequence[int], out_strides: Sequence[in
 
 
 def prepare(problem: Problem, kernel: Any, bias: Any, load: Callable[[Variant], Launch], xp: Any) -> Filter:
-    """Bring a host kernel to where `xp` computes, in the sum's dtype: group by group, term by term, then the biases."""
+    """Bring a kernel to where `xp` computes, in the sum's dtype: group by group, term by term, then the biases."""
     (inputs, outputs), groups = problem.channels, problem.groups
-    apart = kernel.reshape(groups, outputs // groups, inputs // groups, math.prod(problem.kernel_spatial))
+    apart = xp.asarray(kernel).reshape(groups, outputs // groups, inputs // groups, math.prod(problem.kernel_spatial))
     weights = apart.transpose(0, 3, 2, 1).astype(problem.sum_dtype).ravel()
-    biases = np.zeros(outputs, problem.sum_dtype) if bias is None else np.asarray(bias).astype(problem.sum_dtype)
-    return Filter(problem, xp.asarray(np.concatenate([weights, biases])), load, xp)
+    biases = xp.zeros(outputs, problem.sum_dtype) if bias is None else xp.asarray(bias).astype(problem.sum_dtype)
+    return Filter(problem, xp.concatenate([weights, biases]), load, xp)

@@ -48,7 +48,8 @@ def offers(problem: Problem, facts: KernelFacts, forward: Forward) -> Sequence[O
 def plan(problem: Problem, offer: Offer, forward: Forward, plan_forward: PlanForward, *, xp: Any = np) -> Plan:
     """Plan of one of these offers, from functions that make offers and plans for forward problems.
 
-    `xp` is the array library of what the filters take and give; the kernel of an input gradient is NumPy's.
+    `xp` is the array library of what the filters take and give, and of the output's gradient in the kernel's place; the
+    kernel of an input gradient is NumPy's.
     """
     match problem.op:
         case "forward":
@@ -56,4 +57,4 @@ def plan(problem: Problem, offer: Offer, forward: Forward, plan_forward: PlanFor
         case "grad_input":
             return InputGradient(problem, offer, forward, plan_forward, xp)
         case "grad_kernel":
-            return KernelGradient(problem, offer, forward, plan_forward)
+            return KernelGradient(problem, offer, forward, plan_forward, xp)
