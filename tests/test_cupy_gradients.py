@@ -17,8 +17,9 @@ from cuda_on_host import COMPILER, Library
 from device_arrays import XP, Array, Device, as_user, bound_holds, bound_of, canonical, facts_of, on_device
 
 from convengine import adjoint
-from convengine.adjoint import of_input
+from convengine.adjoint import of_input, of_kernel
 from convengine.api import DEFAULTS, GRADIENTS
+from convengine.boundary import Boundary
 from convengine.factoring import Promise, factor
 from convengine.plugin import Offer, Refusal
 from convengine.problem import KernelFacts, Problem
@@ -233,6 +234,28 @@ def test_a_bug_is_found(bug: str, library: Library, monkeypatch: pytest.MonkeyPa
         return False
 
     assert sum(differs(*entry) for entry in entries()) >= 5
+
+
+KERNEL_BUGS: dict[str, dict[str, Any]] = {
+    "a stride that stays one": {"dilation": 1},
+    "a dilation that stays one": {"stride": 1},
+    "a border of another rule": {"boundary": Boundary.EDGE},
+}
+
+
+@pytest.mark.parametrize("bug", KERNEL_BUGS)
+def test_a_bug_of_a_kernel_gradient_is_found(bug: str, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = of_kernel._as_forward
+    (name, value), *_ = KERNEL_BUGS[bug].items()
+    monkeypatch.setattr(of_kernel, "_as_forward", lambda p: replace(right(p), **{name: (value,) * p.ndim}))
+    wrong = 0
+    for case, reading, expected in entries("grad_kernel")[::2]:
+        try:
+            got = prepared(reading, library.load, Counter(), by_arrays)(canonical(reading, case.x))
+            bound_holds(case.id, final(case, reading, got), expected)
+        except (AssertionError, ValueError):
+            wrong += 1
+    assert wrong >= 5
 
 
 # ---- a GPU
