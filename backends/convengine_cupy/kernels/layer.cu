@@ -1,17 +1,17 @@
 // Layers as a product of matrices, weights by samples, of which the second is never written down: an implicit GEMM.
 //
-// A block computes the outputs of CHANNELS output channels of a group at POSITIONS places, which run through x, y, z and
-// the batch as if they were one axis. The sum walks its terms tap by tap, and through all input channels of the group
-// under each, CHUNK terms at a time: their weights and their samples are put into shared memory, from where a thread
-// multiplies EACH_CHANNEL weights with EACH_POSITION samples and keeps the sums in registers. A thread brings samples of
-// one place alone, so that borders are looked at once for each tap. The next chunk is asked for while one is added up.
+// A block computes the outputs of CHANNELS output channels of a group at POSITIONS places, which run through x, y, z
+// and the batch as if they were one axis. The sum walks its terms tap by tap, and through all input channels of the group
+// under each, CHUNK terms at a time: weights and samples are put into shared memory, from where a thread multiplies
+// EACH_CHANNEL weights with EACH_POSITION samples and keeps the sums in registers. A thread brings samples of one place
+// alone, so that borders are looked at once for each tap. The next chunk is asked for while one is added up.
 //
 // Every output adds its terms in this one order, by itself: neither tiles nor the batch change a bit. So terms are not
 // shared out among blocks (split-K), and products are those of the types of the sums: no tensor cores, which would cut
 // float32 to TF32. The fill value is multiplied like a sample, and zeros are not skipped.
 //
-// With channels that lie last, neighbouring lanes read samples that lie `channels` apart; the lines that they touch serve
-// the terms that follow, from the first-level cache.
+// With channels that lie last, neighbouring lanes read samples that lie `channels` apart; the lines that they touch
+// serve the terms that follow, from the first-level cache.
 
 constexpr int CHANNELS = CHANNEL_THREADS * EACH_CHANNEL, POSITIONS = POSITION_THREADS * EACH_POSITION;
 constexpr int THREADS = CHANNEL_THREADS * POSITION_THREADS;
@@ -85,9 +85,10 @@ struct Walk {
     }
 };
 
-// Asks for the terms of a chunk: samples from the one at which `walk` stands, and weights, which lie term by term. Beyond
-// the last term, both are zero.
-__device__ inline void bring(Walk& walk, const S* weights, Place first_term, int channels, int thread, X* samples, S* taps) {
+// Asks for the terms of a chunk: samples from the one at which `walk` stands, and weights, which lie term by term.
+// Beyond the last term, both are zero.
+__device__ inline void bring(Walk& walk, const S* weights, Place first_term, int channels, int thread, X* samples,
+                             S* taps) {
     const Place terms = walk.given.terms;
     Place term = first_term + thread / POSITIONS * SAMPLES;
 #pragma unroll
@@ -110,8 +111,8 @@ __device__ inline void bring(Walk& walk, const S* weights, Place first_term, int
     }
 }
 
-// What a thread keeps: its sums are those of the packs of channels and of places that begin at its own, and then of those
-// as many threads further on.
+// What a thread keeps: its sums are those of the packs of channels and of places that begin at its own, and then of
+// those as many threads further on.
 __device__ inline constexpr int spread(int number, int pack, int threads) {
     return number / pack * pack * threads + number % pack;
 }
@@ -137,7 +138,8 @@ __device__ inline void add_chunk(S (&sum)[EACH_CHANNEL][EACH_POSITION], const S*
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-KERNEL(const X* __restrict__ x, O* __restrict__ out, const S* __restrict__ taps, const __grid_constant__ Arguments given) {
+KERNEL(const X* __restrict__ x, O* __restrict__ out, const S* __restrict__ taps,
+       const __grid_constant__ Arguments given) {
     __shared__ __align__(16) S shared_samples[2][CHUNK * POSITIONS];
     __shared__ __align__(16) S shared_taps[2][CHUNK * CHANNELS];
     __shared__ long long places[POSITIONS];  // of the outputs, in their channel
@@ -162,7 +164,8 @@ KERNEL(const X* __restrict__ x, O* __restrict__ out, const S* __restrict__ taps,
     for (int axis = 2; axis >= 0; --axis) {
         const Index at = number % static_cast<Index>(task.out_size[axis]);
         number /= static_cast<Index>(task.out_size[axis]);
-        walk.origin[axis] = static_cast<Place>(at) * static_cast<Place>(task.step[axis]) - static_cast<Place>(task.before[axis]);
+        walk.origin[axis] = static_cast<Place>(at) * static_cast<Place>(task.step[axis]);
+        walk.origin[axis] -= static_cast<Place>(task.before[axis]);
         result += static_cast<long long>(at) * task.out_stride[axis];
     }
     find_image(task, number, &walk.x, &result);
@@ -191,7 +194,8 @@ KERNEL(const X* __restrict__ x, O* __restrict__ out, const S* __restrict__ taps,
         // Two buffers in turn: who writes one has met at the barrier, since it was read, all those who read it.
 #pragma unroll
         for (int q = 0; q < SAMPLES; ++q)
-            shared_samples[turn][(thread / POSITIONS * SAMPLES + q) * POSITIONS + thread % POSITIONS] = widened<S>(samples[q]);
+            shared_samples[turn][(thread / POSITIONS * SAMPLES + q) * POSITIONS + thread % POSITIONS] =
+                widened<S>(samples[q]);
 #pragma unroll
         for (int q = 0; q < WEIGHTS; ++q)
             if (thread + q * THREADS < CHUNK * CHANNELS) shared_taps[turn][thread + q * THREADS] = asked[q];
