@@ -1,7 +1,7 @@
 // Layers as a product of matrices, weights by samples, of which the second is never written down: an implicit GEMM.
 //
 // A block computes the outputs of CHANNELS output channels of a group at POSITIONS places, which run through x, y, z
-// and the batch as if they were one axis. The sum walks its terms tap by tap, and through all input channels of the group
+// and the batch as if they were one axis. The sum walks its terms tap by tap, through all input channels of the group
 // under each, CHUNK terms at a time: weights and samples are put into shared memory, from where a thread multiplies
 // EACH_CHANNEL weights with EACH_POSITION samples and keeps the sums in registers. A thread brings samples of one place
 // alone, so that borders are looked at once for each tap. The next chunk is asked for while one is added up.
