@@ -84,7 +84,8 @@ class Call:
             if self.flipped:
                 target = np.flip(target, self.flipped)
             if self.prepared is None:
-                finish(problem, np.zeros(problem.result_shape, problem.sum_dtype), reading.bias, target)
+                xp = np if problem.memory == "host" else sys.modules["cupy"]
+                finish(problem, xp.zeros(problem.result_shape, problem.sum_dtype), reading.bias, target, xp=xp)
             else:
                 if not view.size:
                     view = _all_padding(problem)

@@ -17,7 +17,7 @@
 #define __global__
 #define __shared__ static
 #define __align__(n) __attribute__((aligned(n)))
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define __noinline__
 #define __grid_constant__
 #define DYNAMIC_SHARED(name) static __align__(16) unsigned char name[1 << 18]

@@ -34,7 +34,8 @@ def together(chosen: Iterable[Variant]) -> str:
     for number, variant in enumerate(chosen):
         parts.append(f"namespace variant_{number} {{\n#undef KERNEL\n#define KERNEL kernel_{number}\n")
         parts += [variant.types, variants.text(variant.kernel + ".cu")]
-        meeting = {"rolling": 32, "general": 1, "fft": variant.threads}[variant.kernel]
+        tile = variant.tile  # what meets at its barriers
+        meeting = tile.threads if tile else {"rolling": 32, "general": 1, "fft": variant.threads}[variant.kernel]
         parts.append(ENTRY.format(number=number, meeting=meeting))
     return "".join(parts)
 

@@ -13,7 +13,7 @@ from typing import Any, Never
 
 import numpy as np
 import pytest
-from convengine_cupy import Backend, backend, device, direct, elementwise, ndimage, transfer
+from convengine_cupy import Backend, backend, device, direct, elementwise, layers, ndimage, transfer
 from convengine_cupy.elementwise import Pieces
 from device_arrays import (
     XP,
@@ -31,15 +31,19 @@ from device_arrays import (
 )
 
 import convengine as ce
+from convengine.api import DEFAULTS
 from convengine.boundary import Boundary
 from convengine.plugin import Offer, Refusal
 from convengine.problem import Problem
 from convengine.reading import Reading, read_array
+from convengine.reading_gradients import read_grad_input, read_grad_kernel
 from convengine.testing.oracle import reference
+from convengine.testing.oracle_gradients import gradient_reference
 
 METHODS = ("elementwise", "elementwise, matmul over channels", "cupyx.scipy.ndimage.correlate")
 ELEMENTWISE, MATMUL, NDIMAGE = METHODS
-DIRECT, SEPARABLE = KERNELS = "direct", "separable"  # whose arithmetic test_cupy_kernels.py is about
+# Whose arithmetic test_cupy_kernels.py and test_cupy_layers.py are about.
+DIRECT, SEPARABLE, IMPLICIT = KERNELS = "direct", "separable", "implicit gemm"
 TILES = "fft tile "  # and test_cupy_fft.py
 
 
@@ -344,7 +348,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
                 assert (
                     f"#define KERNEL {name}\n" in direct.Variant("general", *[np.dtype(np.float32)] * 3, False).source
                 )
-                assert block in ((128,), (512,)) and all(type(array) is Device for array in arguments[:-1])
+                assert block in ((128,), (256,), (512,)) and all(type(array) is Device for array in arguments[:-1])
                 state.launched.append((state.current[-1], *grid))
                 arguments[1].fill(len(state.compiled))
 
@@ -440,6 +444,75 @@ def test_large_kernels_are_cheapest_by_tiles(cupy: SimpleNamespace) -> None:
     cupy.current.clear(), cupy.left.clear()
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_shape", "groups"),
+    [
+        ((8, 64, 56, 56), (64, 64, 3, 3), 1),
+        ((32, 3, 224, 224), (64, 3, 7, 7), 1),
+        ((32, 256, 28, 28), (64, 256, 1, 1), 1),
+        ((32, 64, 112, 112), (64, 1, 3, 3), 64),
+        ((8, 8, 8), (4, 2, 3, 3), 4),
+    ],
+)
+def test_layers_are_cheapest_by_a_kernel_of_our_own(
+    cupy: SimpleNamespace, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], groups: int
+) -> None:
+    x, kernel = (np.broadcast_to(np.float32(1), shape) for shape in (x_shape, kernel_shape))
+    reading = reading_of("corr2d", x, kernel, groups=groups, padding=1)
+    offers = methods_of(reading)
+    assert min(offers.values(), key=lambda offer: offer.seconds).method == IMPLICIT
+    assert offers[IMPLICIT].memory == 0 and offers[IMPLICIT].error == offers[ELEMENTWISE].error
+    # Not below what an H100 can multiply and move.
+    moved = 4 * (np.prod(x.shape) + np.prod(reading.problem.out_shape))
+    assert offers[IMPLICIT].seconds > max(reading.problem.multiplications / 3.3e13, moved / 3.35e12)
+    rounded = methods_of(reading_of("corr2d", x, kernel, groups=groups, padding=1, dtype="uint8"))[IMPLICIT]
+    assert rounded.memory == 24 * np.prod(reading.problem.out_shape) and rounded.seconds > offers[IMPLICIT].seconds
+    cupy.current.clear()
+
+
+def test_a_layer_is_launched_on_the_device_of_its_problem(cupy: SimpleNamespace) -> None:
+    x, kernel = np.ones((2, 30, 30), np.float32), np.ones((40, 2, 3, 3), np.float32)
+    reading = reading_of("corr2d", x, kernel, mode="same", memory="cuda:1", bias=[0.5] * 40)
+    plan = Backend().plan(reading.problem, methods_of(reading)[IMPLICIT], unneeded)
+    ready = plan.prepare(reading.kernel, reading.bias)
+    assert (ready(on_device(x)) == 1).all()
+    assert cupy.compiled == [1] and [number for number, _ in cupy.launched] == [1]
+    assert cupy.launched[0][1] == layers.blocks(reading.problem, layers.tile_of(reading.problem))
+
+
+def test_an_input_gradient_runs_on_the_device_of_its_problem(cupy: SimpleNamespace) -> None:
+    dy, kernel = np.arange(50.0).reshape(2, 5, 5) * (1 + 2j), np.arange(36.0).reshape(2, 2, 3, 3) * (2 - 1j)
+    keywords = {"mode": "same", "boundary": "wrap", "stride": 1}
+    reading = read_grad_input(
+        2, False, dy, kernel, x_shape=(2, 5, 5), out=None, memory="cuda:1", **(DEFAULTS | keywords)
+    )
+    (offer,) = methods_of(reading).values()
+    ready = Backend().plan(reading.problem, offer, unneeded).prepare(reading.kernel)
+    expected = gradient_reference("corr2d_grad_input", dy, kernel, x_shape=(2, 5, 5), **keywords).final
+    got = ready(on_device(dy))
+    assert set(cupy.current) == {1} and type(got) is Device
+    np.testing.assert_allclose(got.view(np.ndarray), expected, rtol=1e-13)
+    x = on_device(dy.copy())
+    assert ready(x, x) is x and x.tobytes() == got.tobytes()
+
+
+def test_a_kernel_gradient_runs_on_the_device_of_its_problem(cupy: SimpleNamespace) -> None:
+    x, dy = np.arange(50.0).reshape(2, 5, 5) * (1 + 2j), np.arange(75.0).reshape(3, 5, 5) * (2 - 1j)
+    keywords = {"mode": "same", "boundary": "wrap"}
+    shape = {"kernel_shape": (3, 2, 3, 3)}
+    expected = gradient_reference("corr2d_grad_kernel", x, dy, **shape, **keywords).final
+    for place in (on_device, np.array):  # an output's gradient may be on the host, as a kernel may
+        reading = read_grad_kernel(
+            2, False, on_device(x), dy, out=None, memory="cuda:1", **shape, **(DEFAULTS | keywords)
+        )
+        offers = methods_of(reading)
+        assert set(offers) == {ELEMENTWISE}
+        ready = Backend().plan(reading.problem, offers[ELEMENTWISE], unneeded).prepare(place(reading.kernel))
+        got = ready(on_device(x))
+        assert set(cupy.current) == {1} and type(got) is Device
+        np.testing.assert_allclose(got.view(np.ndarray).conj(), expected, rtol=1e-13)  # conjugated after all
+
+
 def unneeded(problem: Problem) -> Never:
     raise AssertionError(f"no other backend is needed for {problem}")
 
@@ -451,12 +524,13 @@ def test_offers_name_what_holds(cupy: SimpleNamespace) -> None:
     assert set(methods_of(reading_of("corr2d", x, ones, mode="same"))) == every
     assert set(methods_of(reading_of("corr2d", x, ones))) == every - {NDIMAGE}
     layer = np.ones((4, 2, 3, 3), np.float32)
-    assert set(methods_of(reading_of("corr2d", x, layer))) == {ELEMENTWISE, MATMUL}
-    assert set(methods_of(reading_of("corr2d", x, layer[:, :1], groups=2))) == {ELEMENTWISE}
+    assert set(methods_of(reading_of("corr2d", x, layer))) == {IMPLICIT, ELEMENTWISE, MATMUL}
+    assert set(methods_of(reading_of("corr2d", x, layer[:, :1], groups=2))) == {IMPLICIT, ELEMENTWISE}
     assert set(methods_of(reading_of("corr2d", x, layer.astype(np.complex64)))) == {ELEMENTWISE}
     for offer in methods_of(reading_of("corr2d", x, layer, bias=[1.0] * 4)).values():
         assert offer.error == 19 * 2.0**-24 / (1 - 19 * 2.0**-24) and not offer.normwise
-        assert 0 < offer.seconds < 1 and 0 < offer.memory <= elementwise.LIMIT
+        assert 0 < offer.seconds < 1 and 0 <= offer.memory <= elementwise.LIMIT
+        assert (offer.memory == 0) == (offer.method == IMPLICIT)
     cupy.current.clear()
 
 
@@ -519,11 +593,11 @@ def test_matmul_is_not_offered_where_products_may_be_rounded(
     assert device.matmul_is_exact()
     monkeypatch.setenv(name, "1")
     layer = reading_of("corr2d", np.ones((2, 5, 5)), np.ones((4, 2, 3, 3)))
-    assert set(methods_of(layer)) == {ELEMENTWISE}
+    assert set(methods_of(layer)) == {IMPLICIT, ELEMENTWISE}
     monkeypatch.setenv(name, "0")
-    assert set(methods_of(layer)) == {ELEMENTWISE, MATMUL}
+    assert set(methods_of(layer)) == {IMPLICIT, ELEMENTWISE, MATMUL}
     cupy.compute_type[np.float32] = 7  # what CUPY_TF32=1 sets
-    assert set(methods_of(layer)) == {ELEMENTWISE}
+    assert set(methods_of(layer)) == {IMPLICIT, ELEMENTWISE}
 
 
 def refusal(reading: Reading) -> str:
@@ -578,8 +652,19 @@ def test_host_arrays_are_refused_with_both_ways_out(cupy: SimpleNamespace) -> No
     )
     lazy = reading._replace(problem=replace(reading.problem, memory="lazy"))
     assert refusal(lazy) == "runs on arrays of a CUDA device, not lazy"
-    backward = reading._replace(problem=replace(reading.problem, op="grad_input"))
-    assert refusal(backward) == "computes op='forward' only, not 'grad_input'"
+
+
+def test_integer_gradients_of_kernels_are_refused_where_they_may_pass_int64(cupy: SimpleNamespace) -> None:
+    def reading(dtype: Any) -> Reading:
+        x, dy = np.ones((3, 3), dtype), np.ones((2, 2), dtype)
+        return read_grad_kernel(2, False, x, dy, kernel_shape=(2, 2), out=None, memory="cuda:0", **DEFAULTS)
+
+    assert refusal(reading(np.int64)) == (
+        f"the gradient of a kernel by int64 and int64 may reach {2**128}, past int64; "
+        "whether it does is not looked up on a device: use float64 or smaller dtypes"
+    )
+    assert set(methods_of(reading(np.int16))) == {DIRECT, ELEMENTWISE}
+    cupy.current.clear()
 
 
 def test_a_host_array_goes_by_way_of_the_device_where_that_is_allowed(
@@ -646,10 +731,11 @@ def test_a_gpu_gives_every_answer_within_its_bound(method: str) -> None:
 def test_a_gpu_works_on_the_current_stream(method: str) -> None:
     import cupy
 
-    reading = reading_of("corr2d", np.ones((64, 64)), np.ones((3, 3)), mode="same")
+    shape, taps = ((1, 64, 64), (1, 1, 3, 3)) if method == IMPLICIT else ((64, 64), (3, 3))
+    reading = reading_of("corr2d", np.ones(shape), np.ones(taps), mode="same")
     ready = Backend().plan(reading.problem, methods_of(reading)[method], unneeded).prepare(reading.kernel)
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
-        got = ready(cupy.ones((64, 64)))
+        got = ready(cupy.ones(shape))
     stream.synchronize()
-    assert float(got[32, 32]) == 9
+    assert float(got[..., 32, 32].sum()) == 9

@@ -6,7 +6,7 @@ NVRTC comes with CuPy's CUDA, or by itself: pip install convengine[nvrtc].
 import ctypes
 import ctypes.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convengine_cupy import fft_tiles, variants
-from convengine_cupy.variants import Variant
+from convengine_cupy import fft_tiles, layers, variants
+from convengine_cupy.variants import Tile, Variant
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float16", "float32", "float64")
@@ -76,8 +76,26 @@ def roundings() -> Iterator[tuple[str, str, bool]]:
     yield from product(("float32", "float64"), FLOATS, (False,))
 
 
+def every_layer() -> Iterator[Variant]:
+    """All tiles for float32, the largest for other sums; all samples and sums, and some roundings, by small tiles."""
+
+    def variant(tile: Tile, x: str, total: str, out: str, saturate: bool = False, wide: bool = False) -> Variant:
+        tile = layers.sized(tile, np.dtype(total).itemsize)
+        return Variant("layer", np.dtype(x), np.dtype(total), np.dtype(out), saturate, wide=wide, tile=tile)
+
+    for tile in layers.TILES:
+        yield variant(tile, "float32", "float32", "float32")
+    for total in ("float64", "int32", "int64"):
+        yield variant(layers.TILES[0], total, total, total)
+    small = Tile(1, 2, 16, 16)  # compiled sooner than those that are used: types are what matters here
+    for number, (x, total) in enumerate(sums()):
+        yield variant(small, x, total, total, wide=number % 4 == 3)
+    for total, out, saturate in list(roundings())[::3]:  # the rolling kernel has them all, by the same function
+        yield variant(small, total if total[0] == "f" else "uint8", total, out, saturate)
+
+
 def every_variant() -> Iterator[Variant]:
-    """Direct kernels for all samples and sums, all roundings, rolling ones of all sizes to 9, the largest; tiles."""
+    """Filters' kernels for all samples and sums, all roundings, rolling ones of all sizes to 9, the largest; tiles."""
     for number, (x, total) in enumerate(sums()):
         types: tuple[Any, ...] = (np.dtype(x), np.dtype(total), np.dtype(total), False)
         yield Variant("general", *types, wide=number % 4 == 0)
@@ -111,8 +129,9 @@ def together(chosen: list[Variant]) -> str:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_variants_compile(architecture: str) -> None:
-    chosen = list(dict.fromkeys(every_variant()))[:: ARCHITECTURES[architecture]]
+@pytest.mark.parametrize("every", [every_variant, every_layer])
+def test_the_variants_compile(every: Callable[[], Iterator[Variant]], architecture: str) -> None:
+    chosen = list(dict.fromkeys(every()))[:: ARCHITECTURES[architecture]]
     assert compiled(together(chosen), architecture).startswith(b"\x7fELF")
 
 

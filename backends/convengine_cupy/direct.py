@@ -19,7 +19,21 @@ from convengine_cupy import layout
 from convengine_cupy.layout import Layout
 from convengine_cupy.variants import COLUMNS, THREADS, Variant
 
-__all__ = ["Filter", "Launch", "prepare", "refusal", "rolls", "rolls_separably", "temporaries", "writes_results"]
+__all__ = [
+    "MOST_SEEN",
+    "Filter",
+    "Found",
+    "Launch",
+    "answered",
+    "in_samples",
+    "prepare",
+    "prepare_there",
+    "refusal",
+    "rolls",
+    "rolls_separably",
+    "temporaries",
+    "writes_results",
+]
 
 WARPS = 4
 MOST_TAPS = 256  # that are unrolled, and lie among the parameters of a launch
@@ -79,10 +93,10 @@ def temporaries(problem: Problem) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A kernel of taps, on the host as parameters of a launch and on the device for what needs them all."""
+    """A kernel of taps, on the host, if it came from there, as parameters of a launch, and on the device."""
 
     problem: Problem
-    parameters: Array
+    parameters: Array | None
     taps: Any
     separable: bool
     bias: Any
@@ -92,18 +106,7 @@ class Filter:
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x: one launch, and no waiting unless `finish` has errors to look for."""
-        problem, xp = self.problem, self.xp
-        usable = out is not None and not xp.may_share_memory(x, out) and _is_whole(out)
-        result = out if usable else xp.empty(problem.out_shape, problem.out_dtype)
-        if math.prod(problem.out_shape):
-            direct = writes_results(problem)
-            total = result if direct else xp.empty(problem.out_shape, problem.sum_dtype)
-            self._correlate(problem, x if _is_whole(x) else xp.ascontiguousarray(x), total)
-            if not direct:
-                finish(problem, total, None, result, xp=xp)
-        if out is not None and result is not out:
-            out[...] = result
-        return result if out is None else out
+        return answered(self.problem, x, out, self._correlate, self.xp)
 
     def _correlate(self, problem: Problem, x: Any, out: Any) -> None:
         """Launch, once unless more batch axes than a launch takes are strewn over memory."""
@@ -123,7 +126,7 @@ class Filter:
 
     def _launch(self, problem: Problem, x: Any, out: Any, aligned: bool) -> Found | tuple[()]:
         """What to launch for arrays that lie like these; nothing if there are too many axes for one launch."""
-        strides = _in_samples(x), _in_samples(out)
+        strides = in_samples(x), in_samples(out)
         found = Layout.of(problem, *strides)
         if self.separable and not self._is_near(found):
             found = Layout.of(problem, *strides, within_rows=False)
@@ -146,7 +149,7 @@ class Filter:
         saturate = self.problem.overflow == "saturate"
         _, height, width = found.taps
         step = found.dilation[2] * found.inner[0]
-        if separable or (rolls(self.problem) and self._is_near(found)):
+        if separable or (self.parameters is not None and rolls(self.problem) and self._is_near(found)):
             work = layout.task(found, True, total.itemsize)
             if separable or work["total"] <= MOST_STRIPS:
                 aligned = aligned and _is_aligned(found, COLUMNS[total.itemsize] // 32)
@@ -158,20 +161,37 @@ class Filter:
 
     def _arguments(self, variant: Variant, work: Array) -> Array:
         """The structure `Arguments` of a kernel's file."""
-        total, rolling = self.problem.sum_dtype, variant.kernel == "rolling"
+        total, parameters = self.problem.sum_dtype, self.parameters if variant.kernel == "rolling" else None
         fields: list[tuple[Any, ...]] = [("task", layout.TASK)]
-        fields += [("taps", total, self.parameters.size)] * rolling
+        if parameters is not None:
+            fields.append(("taps", total, parameters.size))
         fields += [("bias", total), ("fill", self.problem.x_dtype)]
         made = np.zeros((), np.dtype(fields, align=True))
         made["task"], made["fill"] = work, self.problem.fill_value
-        if rolling:
-            made["taps"] = self.parameters
+        if parameters is not None:
+            made["taps"] = parameters
         if self.bias is not None:
             made["bias"] = self.bias[0]
         return made
 
 
-def _in_samples(array: Any) -> Sequence[int]:
+def answered(problem: Problem, x: Any, out: Any, correlate: Callable[[Problem, Any, Any], None], xp: Any) -> Any:
+    """Have results or sums written where they may be written, and do what is left: rounding, a copy to `out`."""
+    usable = out is not None and not xp.may_share_memory(x, out) and _is_whole(out)
+    result = out if usable else xp.empty(problem.out_shape, problem.out_dtype)
+    if math.prod(problem.out_shape):
+        direct = writes_results(problem)
+        total = result if direct else xp.empty(problem.out_shape, problem.sum_dtype)
+        correlate(problem, x if _is_whole(x) else xp.ascontiguousarray(x), total)
+        if not direct:
+            finish(problem, total, None, result, xp=xp)
+    if out is not None and result is not out:
+        out[...] = result
+    return result if out is None else out
+
+
+def in_samples(array: Any) -> Sequence[int]:
+    """Strides in samples, of an array where they are whole."""
     return [stride // array.itemsize for stride in array.strides]
 
 
@@ -199,3 +219,8 @@ def prepare(
     parameters = np.concatenate([factors.columns[0], factors.rows[0]]) if factors else taps.ravel()
     own_bias = None if bias is None else np.array(bias)
     return Filter(problem, parameters, xp.asarray(taps), factors is not None, own_bias, load, xp)
+
+
+def prepare_there(problem: Problem, kernel: Any, load: Callable[[Variant], Launch], xp: Any) -> Filter:
+    """Take a kernel that is where `xp` computes: a thread for each output; parameters lie on the host."""
+    return Filter(problem, None, xp.ascontiguousarray(kernel.astype(problem.sum_dtype)), False, None, load, xp)

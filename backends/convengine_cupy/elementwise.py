@@ -138,8 +138,8 @@ def _add_products(total: Any, scratch: Any, weights: Any, samples: Any, ndim: in
 
 
 def prepare(problem: Problem, kernel: Any, bias: Any, matmul: bool, xp: Any) -> Filter:
-    """Bring a host kernel to where `xp` computes, taps first, in the sum's dtype."""
+    """Bring a kernel to where `xp` computes, taps first, in the sum's dtype."""
     (inputs, outputs), groups = problem.channels, problem.groups
-    split = kernel.reshape(groups, outputs // groups, inputs // groups, math.prod(problem.kernel_spatial))
-    taps = np.ascontiguousarray(np.moveaxis(split, -1, 0).astype(problem.sum_dtype))
-    return Filter(problem, xp.asarray(taps), None if bias is None else xp.array(bias), matmul, xp)
+    split = xp.asarray(kernel).reshape(groups, outputs // groups, inputs // groups, math.prod(problem.kernel_spatial))
+    taps = xp.ascontiguousarray(xp.moveaxis(split, -1, 0).astype(problem.sum_dtype))
+    return Filter(problem, taps, None if bias is None else xp.array(bias), matmul, xp)

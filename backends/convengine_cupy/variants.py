@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convengine.roots import RADICES
 
-__all__ = ["COLUMNS", "NAME", "OPTIONS", "THREADS", "Variant"]
+__all__ = ["COLUMNS", "NAME", "OPTIONS", "THREADS", "Tile", "Variant"]
 
 NAME = "correlate"  # of the kernel in every variant
 OPTIONS = ("-std=c++17",)  # for NVRTC
@@ -32,13 +32,37 @@ TYPES = {
 }
 
 
+class Tile(NamedTuple):
+    """What a block of the kernel for layers computes: output channels by places, shared out among its threads."""
+
+    each_channel: int  # of one thread
+    each_position: int
+    channel_threads: int
+    position_threads: int
+
+    @property
+    def channels(self) -> int:
+        """Output channels of a block."""
+        return self.each_channel * self.channel_threads
+
+    @property
+    def positions(self) -> int:
+        """Places of a block."""
+        return self.each_position * self.position_threads
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.channel_threads * self.position_threads
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What is compiled by itself.
 
     Attributes
     ----------
-    kernel : {"rolling", "general", "fft"}
+    kernel : {"rolling", "general", "fft", "layer"}
         The file in the folder kernels.
     x, total, out : numpy.dtype
         Of samples, sums and results.
@@ -53,9 +77,11 @@ class Variant:
     separable : bool
         Whether a rolling kernel's taps are a column times a row.
     wide : bool
-        Whether a general kernel counts its outputs in 64 bits.
+        Whether a general kernel counts its outputs in 64 bits; and a kernel for layers its places along an axis, too.
     signal : bool
         Whether a transform is that of one line, cut into rows.
+    tile : Tile or None
+        Of a kernel for layers.
     """
 
     kernel: str
@@ -70,6 +96,7 @@ class Variant:
     separable: bool = False
     wide: bool = False
     signal: bool = False
+    tile: Tile | None = None
 
     @property
     def types(self) -> str:
@@ -89,6 +116,9 @@ class Variant:
             )
         else:
             lines.append(f"typedef {'unsigned long long' if self.wide else 'unsigned'} Index;")
+        if self.tile:
+            lines.append(f"typedef {'long long' if self.wide else 'int'} Place;")
+            lines += [f"constexpr int {name.upper()} = {size};" for name, size in self.tile._asdict().items()]
         return "\n".join(lines) + "\n"
 
     @property

@@ -22,6 +22,9 @@ take.
 """
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from convengine.adjoint.of_input import Forward, InputGradient, PlanForward, input_offers
 from convengine.adjoint.of_kernel import KernelGradient, kernel_offers
@@ -42,12 +45,16 @@ def offers(problem: Problem, facts: KernelFacts, forward: Forward) -> Sequence[O
             return kernel_offers(problem, facts, forward)
 
 
-def plan(problem: Problem, offer: Offer, forward: Forward, plan_forward: PlanForward) -> Plan:
-    """Plan of one of these offers, from functions that make offers and plans for forward problems."""
+def plan(problem: Problem, offer: Offer, forward: Forward, plan_forward: PlanForward, *, xp: Any = np) -> Plan:
+    """Plan of one of these offers, from functions that make offers and plans for forward problems.
+
+    `xp` is the array library of what the filters take and give, and of the output's gradient in the kernel's place; the
+    kernel of an input gradient is NumPy's.
+    """
     match problem.op:
         case "forward":
             return plan_forward(problem, offer)
         case "grad_input":
-            return InputGradient(problem, offer, forward, plan_forward)
+            return InputGradient(problem, offer, forward, plan_forward, xp)
         case "grad_kernel":
-            return KernelGradient(problem, offer, forward, plan_forward)
+            return KernelGradient(problem, offer, forward, plan_forward, xp)

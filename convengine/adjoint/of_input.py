@@ -1,7 +1,7 @@
 """The gradient of x: phases as forward problems, and the border folded back onto the samples that it was made from."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -90,11 +90,12 @@ class InputGradient:
     offer: Offer
     forward: Forward
     plan_forward: PlanForward
+    xp: Any = np
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
         """Prepare the taps of every phase."""
         if kernel.dtype.kind in "fc" and not np.isfinite(kernel).all():
-            return TapByTap(self.problem, kernel.copy())
+            return TapByTap(self.problem, self.xp.array(kernel), self.xp)
         parts = parts_of(self.problem)
         chosen = [self.offer] if _is_one(parts) else _cheapest(parts, self.forward)
         if isinstance(chosen, Refusal):
@@ -107,7 +108,7 @@ class InputGradient:
                 taps = np.ascontiguousarray(exchanged[(..., *phase.taps)])
                 prepared.append(self.plan_forward(phase.problem, next(offers)).prepare(taps))
             filters.append((part, tuple(prepared)))
-        return Parts(self.problem, tuple(filters))
+        return Parts(self.problem, tuple(filters), self.xp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Parts:
 
     problem: Problem
     parts: tuple[tuple[Part, tuple[Filter, ...]], ...]
+    xp: Any
 
     @property
     def nbytes(self) -> int:
@@ -124,20 +126,20 @@ class Parts:
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
         """The gradient of x from out's, `x`."""
-        problem = self.problem
+        problem, xp = self.problem, self.xp
         (inside, filters), *strips = self.parts
         if out is None:
-            out = np.empty(problem.x_shape, problem.x_dtype)
+            out = xp.empty(problem.x_shape, problem.x_dtype)
         total: Array = out
         if strips and problem.sum_dtype != problem.x_dtype:
-            total = np.empty(problem.x_shape, problem.sum_dtype)
+            total = xp.empty(problem.x_shape, problem.sum_dtype)
         _compute(inside, filters, x, total)
         for part, filters in strips:
-            block = np.empty((*lead(problem, problem.channels[0]), *part.spatial), problem.sum_dtype)
+            block = xp.empty((*lead(problem, problem.channels[0]), *part.spatial), problem.sum_dtype)
             _compute(part, filters, x, block)
-            block = fold(block, problem, part.axis + 1)
-            _add_strip(problem, part, block, total)
-        return out if total is out else finish(problem, total, None, out)
+            block = fold(block, problem, part.axis + 1, xp)
+            _add_strip(problem, part, block, total, xp)
+        return out if total is out else finish(problem, total, None, out, xp=xp)
 
 
 def _compute(part: Part, filters: tuple[Filter, ...], x: Array, block: Array) -> None:
@@ -151,17 +153,42 @@ def _compute(part: Part, filters: tuple[Filter, ...], x: Array, block: Array) ->
             place[...] = returned
 
 
-def _add_strip(problem: Problem, part: Part, block: Array, total: Array) -> None:
+def _runs(indices: np.ndarray[Any, Any]) -> Iterator[tuple[slice, slice]]:
+    """(places in the list, what stands there) of the longest pieces, in order, that go up or down by one."""
+    turns = np.diff(indices)
+    start = 0
+    while start < len(indices):
+        step = int(turns[start]) if start < len(turns) else 0
+        stop = start + 1
+        if step in (1, -1):
+            others = np.flatnonzero(turns[start:] != step)
+            stop = start + 1 + (int(others[0]) if len(others) else len(turns) - start)
+        first, end = int(indices[start]), int(indices[stop - 1]) + (step if stop - start > 1 else 1)
+        yield slice(start, stop), slice(first, None if end < 0 else end, step if stop - start > 1 else 1)
+        start = stop
+
+
+def _add_at(lines: Array, indices: np.ndarray[Any, Any], added: Array) -> None:
+    """np.add.at(lines, indices, added), in the same order, by additions of whole lines.
+
+    CuPy's own adds in whatever order its threads come, so that the bits of floats would differ from call to call.
+    """
+    for places, samples in _runs(indices):
+        chosen = lines[samples]
+        chosen += added[places]
+
+
+def _add_strip(problem: Problem, part: Part, block: Array, total: Array, xp: Any) -> None:
     """Add a strip of the border of one axis to the samples that it was made from."""
     axis = part.axis
     n, (before, after) = problem.spatial[axis], problem.pads[axis]
     left, right = pad_indices(problem.boundary[axis], n, before, after)
     with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is NaN: that is the sum
-        lines = np.moveaxis(total, axis - problem.ndim, 0)
-        np.add.at(lines, left if part.region[axis][0] == 0 else right, np.moveaxis(block, axis - problem.ndim, 0))
+        lines = xp.moveaxis(total, axis - problem.ndim, 0)
+        _add_at(lines, left if part.region[axis][0] == 0 else right, xp.moveaxis(block, axis - problem.ndim, 0))
 
 
-def fold(padded: Array, problem: Problem, first: int) -> Array:
+def fold(padded: Array, problem: Problem, first: int, xp: Any = np) -> Array:
     """Add the borders of the axes from `first` on to the samples that they were made from.
 
     Axes that do not fold have no border in `padded`, which is changed; a view of it is returned.
@@ -171,24 +198,25 @@ def fold(padded: Array, problem: Problem, first: int) -> Array:
             if not folds(problem, axis):
                 continue
             n, (before, after) = problem.spatial[axis], problem.pads[axis]
-            lines = np.moveaxis(padded, axis - problem.ndim, 0)
+            lines = xp.moveaxis(padded, axis - problem.ndim, 0)
             inside = lines[before : before + n]
             left, right = pad_indices(problem.boundary[axis], n, before, after)
-            np.add.at(inside, left, lines[:before])
-            np.add.at(inside, right, lines[before + n :])
-            padded = np.moveaxis(inside, 0, axis - problem.ndim)
+            _add_at(inside, left, lines[:before])
+            _add_at(inside, right, lines[before + n :])
+            padded = xp.moveaxis(inside, 0, axis - problem.ndim)
     return padded
 
 
 @dataclass(frozen=True, slots=True)
 class TapByTap:
-    """An input gradient by a kernel that holds NaN or infinity: every tap where it stands, in NumPy.
+    """An input gradient by a kernel that holds NaN or infinity: every tap where it stands, by array operations.
 
     A correlation with zeros around the samples would multiply these zeros by infinity.
     """
 
     problem: Problem
     kernel: Array
+    xp: Any
 
     @property
     def nbytes(self) -> int:
@@ -197,26 +225,34 @@ class TapByTap:
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
         """The gradient of x from out's, `x`."""
-        problem, groups = self.problem, self.problem.groups
+        problem, groups, xp = self.problem, self.problem.groups, self.xp
         c_in, c_out = problem.channels
         pads, batch = problem.pads, problem.batch
         padded = [n + sum(pair) for n, pair in zip(problem.spatial, pads, strict=True)]
-        total: Array = np.zeros((*batch, groups, c_in // groups, *padded), problem.sum_dtype)
+        total: Array = xp.zeros((*batch, groups, c_in // groups, *padded), problem.sum_dtype)
         samples = x.reshape(*batch, groups, c_out // groups, *problem.out_spatial).astype(problem.sum_dtype)
         taps = self.kernel.reshape(groups, c_out // groups, c_in // groups, *problem.kernel_spatial)
         taps = taps.astype(problem.sum_dtype)
-        letters = "xyz"[: problem.ndim]
         with np.errstate(over="ignore", invalid="ignore"):
             for at in np.ndindex(*problem.kernel_spatial):
                 steps = zip(at, problem.dilation, problem.stride, problem.out_spatial, strict=True)
                 place = tuple(slice(a * d, a * d + s * (o - 1) + 1, s) for a, d, s, o in steps)
-                total[(..., *place)] += np.einsum(
-                    f"...go{letters},goi->...gi{letters}", samples, taps[(..., *at)], optimize=False
-                )
+                _add_products(total[(..., *place)], samples, taps[(..., *at)], problem.ndim, xp)
         for axis, (n, (before, _)) in enumerate(zip(problem.spatial, pads, strict=True)):
             if not folds(problem, axis):
                 inside = (slice(None),) * (total.ndim - problem.ndim + axis) + (slice(before, before + n),)
                 total = total[inside]
         total = total.reshape(*lead(problem, c_in), *total.shape[total.ndim - problem.ndim :])
-        result: Array = finish(problem, fold(total, problem, 0), None, out)
+        result: Array = finish(problem, fold(total, problem, 0, xp), None, out, xp=xp)
         return result
+
+
+def _add_products(total: Array, samples: Array, taps: Array, ndim: int, xp: Any) -> None:
+    """Add samples (*batch, g, o, *spatial) by taps (g, o, i), summed over o, to total (*batch, g, i, *spatial)."""
+    if xp is np:
+        letters = "xyz"[:ndim]
+        total += np.einsum(f"...go{letters},goi->...gi{letters}", samples, taps, optimize=False)
+        return
+    every = (slice(None),) * ndim
+    for o in range(taps.shape[1]):  # CuPy's einsum calls a product of matrices, which has rules of its own for infinity
+        total += samples[(..., slice(o, o + 1), *every)] * taps[(slice(None), o, slice(None), *(None,) * ndim)]

@@ -60,6 +60,7 @@ class KernelGradient:
     offer: Offer
     forward: Forward
     plan_forward: PlanForward
+    xp: Any = np
 
     def prepare(self, kernel: Any, bias: Any = None) -> Filter:
         """Prepare out's gradient, `kernel`, as the kernel of each group."""
@@ -67,9 +68,9 @@ class KernelGradient:
         apart = kernel.reshape(-1, problem.groups, problem.channels[1] // problem.groups, *problem.out_spatial)
         filters = []
         for group in range(problem.groups):
-            weights = np.ascontiguousarray(apart[:, group].swapaxes(0, 1).reshape(one.kernel_shape))
+            weights = self.xp.ascontiguousarray(apart[:, group].swapaxes(0, 1).reshape(one.kernel_shape))
             filters.append(self.plan_forward(one, self.offer).prepare(weights))
-        return Groups(problem, one, tuple(filters))
+        return Groups(problem, one, tuple(filters), self.xp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,13 @@ class Groups:
     problem: Problem
     one: Problem
     filters: tuple[Filter, ...]
+    xp: Any
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
         """The gradient of the kernel from x."""
         problem, groups = self.problem, self.problem.groups
         if out is None:
-            out = np.empty(problem.kernel_shape, problem.kernel_dtype)
+            out = self.xp.empty(problem.kernel_shape, problem.kernel_dtype)
         c_in, c_out = (channels // groups for channels in problem.channels)
         apart = x.reshape(-1, groups, c_in, *problem.spatial)
         target = out.reshape(out.shape if problem.is_layer else (1, 1, *out.shape))
