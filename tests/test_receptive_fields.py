@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import convengine as ce
@@ -77,6 +77,7 @@ def test_samples_within_an_input_are_those_that_move_the_result(layers, size):
 def test_an_input_without_ends_is_the_middle_of_a_long_one(layers):
     field = analysis.receptive_field(layers)
     size = 150
+    assume(field.size[0] <= size / 3)  # else the middle sees the ends
     seen = influence(layers, size)
     (jump,), (offset,) = field.jump, field.offset
     middle = [i for i in range(seen.shape[1]) if size / 3 < offset + jump * i < 2 * size / 3]
