@@ -345,9 +345,10 @@ def read(
         )
     arrays = x_ndim, x.dtype, kernel.shape, kernel.dtype, asked, bias is not None, memory
     words = overflow, mode, boundary, fill_value, padding, center, stride, dilation, groups, axes, channel_axis
-    dtypes = (x.dtype, kernel.dtype) if asked is None else (x.dtype, kernel.dtype, asked)
-    if _is_plain(words) and not any([dtype.metadata for dtype in dtypes]):
-        form = _kept_form("".join([dtype.char for dtype in dtypes]), ndim, *arrays, *words)
+    told = asked is not None and asked.metadata
+    if _is_plain(words) and not (x.dtype.metadata or kernel.dtype.metadata or told):
+        chars = x.dtype.char + kernel.dtype.char + (asked.char if asked is not None else "")
+        form = _kept_form(chars, ndim, *arrays, *words)
     else:
         form = _Form.of(ndim, *arrays, *words)
     fields = form.fields
