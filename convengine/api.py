@@ -12,11 +12,12 @@ import numpy as np
 from numpy.ma import MaskedArray
 
 from convengine import config, libraries, missing, recall, select
+from convengine.arguments import read_array, weak_kind
 from convengine.call import Call
 from convengine.config import Options
 from convengine.docstrings import document
 from convengine.errors import InvalidProblem
-from convengine.reading import forget, read, read_array, weak_kind
+from convengine.reading import forget, read
 from convengine.reading_gradients import read_grad_input, read_grad_kernel
 from convengine.region import Cut
 

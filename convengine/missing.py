@@ -14,11 +14,12 @@ import numpy as np
 from numpy.ma import MaskedArray
 
 from convengine import config
+from convengine.arguments import read_array, read_kernel
 from convengine.call import overlaps_itself
 from convengine.errors import InvalidProblem, NoBackend
 from convengine.plugin import finish
 from convengine.problem import is_integer, sum_dtype
-from convengine.reading import Reading, read_array, read_kernel
+from convengine.reading import Reading
 
 __all__ = ["POLICIES", "check_policy", "check_weight", "run"]
 

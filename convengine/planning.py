@@ -12,11 +12,11 @@ import numpy as np
 from convengine import config, recall, registry, select
 from convengine._version import __version__
 from convengine.api import DEFAULTS, GRADIENTS, OPERATIONS, check_out_type, find, memory_of, new_call, warn_channels
+from convengine.arguments import check_dtype, read_array, refuse_library
 from convengine.errors import InvalidProblem
 from convengine.native import cpu
 from convengine.plugin import BackendInfo, Offer
 from convengine.problem import Problem
-from convengine.reading import check_dtype, read_array, refuse_library
 from convengine.reading_gradients import Like
 from convengine.region import Cut
 from convengine.tables import bytes_text, seconds_text, table

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from convengine.arguments import read_array, read_shape
 from convengine.errors import InvalidProblem
 from convengine.problem import Problem
-from convengine.reading import Reading, read, read_array, read_shape
+from convengine.reading import Reading, read
 
 __all__ = ["Like", "read_grad_input", "read_grad_kernel"]
 

@@ -58,3 +58,12 @@ def ran(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What the engine says that it ran."""
     caplog.set_level(logging.DEBUG, logger="convengine")
     return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("convengine")]
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """What stands for CuPy where there is none."""
+    from cupy_stand_in import stand_in  # only these tests need all of it
+
+    with stand_in(monkeypatch) as driver:
+        yield driver

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from convengine_cupy import variants
 from convengine_cupy.variants import Variant
 
@@ -40,10 +41,24 @@ def together(chosen: Iterable[Variant]) -> str:
     return "".join(parts)
 
 
+class Wanted:
+    """Stands for a library that is not compiled yet: notes which variants are asked for."""
+
+    def __init__(self) -> None:
+        self.variants: dict[Variant, None] = {}
+
+    def load(self, variant: Variant) -> Callable[..., None]:
+        """Note it; what stands for a launch of it fills the result with zeros."""
+        self.variants[variant] = None
+        return lambda grid, block, arguments: arguments[1].fill(0)
+
+
 class Library:
     """Compiled variants; `changed` may plant a bug in the text."""
 
     def __init__(self, chosen: Iterable[Variant], folder: Path, changed: Callable[[str], str] = str) -> None:
+        if COMPILER is None:  # convengine itself is in C: a machine that builds it need have none for C++
+            pytest.skip("needs a C++ compiler, g++ or clang++, on the PATH")
         self.numbers = {variant: number for number, variant in enumerate(dict.fromkeys(chosen))}
         source, library = folder / "variants.cpp", folder / "variants.so"
         source.write_text(changed(together(self.numbers)), encoding="utf-8")
@@ -67,6 +82,16 @@ class Library:
             assert written.value == arrays[1].size, f"{written.value} writes of {arrays[1].size} results: {variant}"
 
         return launch
+
+
+def replacing(right: str, wrong: str) -> Callable[[str], str]:
+    """What plants a bug in a text that has the right words."""
+
+    def changed(text: str) -> str:
+        assert right in text
+        return text.replace(right, wrong)
+
+    return changed
 
 
 def ends(array: np.ndarray[Any, Any]) -> tuple[int, int]:

@@ -3,26 +3,33 @@
 `Device` arrays are what CuPy's are where it matters: they never mix with NumPy's.
 """
 
+import math
 import weakref
 from contextlib import AbstractContextManager
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from convengine.api import DEFAULTS, OPERATIONS
+from convengine.api import DEFAULTS, GRADIENTS, OPERATIONS
+from convengine.arguments import read_array
 from convengine.factoring import Promise
 from convengine.plugin import Offer, direct_error
 from convengine.problem import KernelFacts, Problem
-from convengine.reading import Reading, read, read_array
+from convengine.reading import Reading, read
+from convengine.reading_gradients import read_grad_input, read_grad_kernel
 from convengine.testing.arguments import BOUNDARIES
 from convengine.testing.bounds import check, componentwise, normwise
 from convengine.testing.cases import Case, Seeded, assemble, covering_cases, draw_row
+from convengine.testing.gradient_cases import grad_input_cases, grad_kernel_cases
 from convengine.testing.oracle import Reference, reference
+from convengine.testing.oracle_gradients import gradient_reference
 
 Array = NDArray[Any]
+ALIGNED = 512  # bytes, as the memory of CuPy's pool
 
 
 class Device(np.ndarray[Any, Any]):
@@ -59,7 +66,27 @@ def on_device(value: Any) -> Any:
 
 
 class Module:
-    """NumPy, with device arrays in and out."""
+    """NumPy, with device arrays in and out, allocated where CUDA would: which kernel runs depends on it."""
+
+    @staticmethod
+    def empty(shape: int | tuple[int, ...], dtype: Any = float) -> Any:
+        """Allocate what holds NaN, or -1."""
+        size = math.prod(np.atleast_1d(shape).tolist()) * np.dtype(dtype).itemsize
+        memory = np.full(size + ALIGNED, 0xFF, np.uint8)
+        first = -memory.ctypes.data % ALIGNED
+        return memory[first : first + size].view(dtype).reshape(shape).view(Device)
+
+    @classmethod
+    def zeros(cls, shape: int | tuple[int, ...], dtype: Any = float) -> Any:
+        """Allocate zeros."""
+        made = cls.empty(shape, dtype)
+        made.fill(0)
+        return made
+
+    @classmethod
+    def empty_like(cls, array: Any) -> Any:
+        """Allocate an array of the same shape and dtype."""
+        return cls.empty(array.shape, array.dtype)
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(np, name)
@@ -138,6 +165,16 @@ class Link:
         stream.work.clear()
 
 
+def nothing_waits(patch: pytest.MonkeyPatch) -> None:
+    """Make an error of whatever brings a number from the device, and so waits for it."""
+
+    def wait(*_: Any) -> Never:
+        raise AssertionError("a number was asked for, which waits for the device")
+
+    for name in ("__bool__", "__float__", "__int__", "__index__", "item", "tolist"):
+        patch.setattr(Device, name, wait, raising=False)
+
+
 def _memory(array: Array) -> Any:
     base: Any = array
     while isinstance(base, np.ndarray):
@@ -183,6 +220,41 @@ def canonical(reading: Reading, x: Any) -> Any:
 def as_user(reading: Reading, answer: Any) -> Array:
     assert type(answer) is Device
     return answer.view(np.ndarray).transpose(np.argsort(reading.out_axes))
+
+
+def gradient_reading_of(case: Case) -> Reading:
+    """The problem of a gradient; in the place of the kernel, an output's gradient is on the device."""
+    kind, keywords = GRADIENTS[case.name], DEFAULTS | case.keywords
+    first = read_array(case.x, "x")
+    if kind.op == "grad_input":
+        return read_grad_input(kind.ndim, kind.flip, first, case.kernel, out=None, memory="cuda:0", **keywords)
+    dy = read_array(case.kernel, "dy")
+    reading = read_grad_kernel(kind.ndim, kind.flip, first, dy, out=None, memory="cuda:0", **keywords)
+    return reading._replace(kernel=on_device(reading.kernel))
+
+
+@cache
+def gradients(op: str = "grad_input") -> tuple[tuple[Case, Reading, Reference], ...]:
+    """Gradients that are not empty and not large, with the oracle's."""
+    cases = grad_input_cases() if op == "grad_input" else grad_kernel_cases()
+    found = [(case, gradient_reading_of(case)) for case in cases.values()]
+    return tuple(
+        (case, reading, gradient_reference(*case[1:4], **case.keywords))
+        for case, reading in found
+        if 0 not in (*reading.problem.out_shape, *reading.problem.x_shape, *reading.problem.kernel_shape)
+        and reading.problem.multiplications <= 300_000  # some 20 ns each on the host
+    )
+
+
+def as_user_gradient(case: Case, reading: Reading, gradient: Array) -> Array:
+    """What convengine.call makes of a kernel's gradient: the axes of the user, flipped and conjugated."""
+    problem = reading.problem
+    if problem.op == "grad_kernel":
+        if GRADIENTS[case.name].flip:
+            gradient = gradient[(..., *(slice(None, None, -1),) * problem.ndim)]
+        if problem.sum_dtype.kind == "c" and not case.keywords.get("conjugate"):
+            gradient = gradient.conj()
+    return as_user(reading, gradient)
 
 
 def bound_of(problem: Problem, promised: Offer | Promise, expected: Reference) -> Array:

@@ -8,23 +8,23 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import numpy as np
 import pytest
 from convengine_cupy import direct, layout
 from convengine_cupy.layout import Layout
 from convengine_cupy.variants import Variant
-from cuda_on_host import COMPILER, Library
+from cuda_on_host import Library, Wanted, replacing
 from device_arrays import (
     XP,
     Array,
-    Device,
     as_user,
     bound_holds,
     bound_of,
     canonical,
     facts_of,
+    nothing_waits,
     on_device,
     problems,
     reading_of,
@@ -36,7 +36,6 @@ from convengine.reading import Reading
 from convengine.testing.cases import Case
 from convengine.testing.oracle import Reference, reference
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler, g++ or clang++, on the PATH")
 WAYS = ("adjacent", "apart", "general", "wide")  # the kernels that may do a filter: their bits are the same
 
 
@@ -96,7 +95,7 @@ def suited() -> tuple[tuple[Case, Reading, Reference], ...]:
 def run(case: Case, reading: Reading, load: Any, way: str = "adjacent") -> Array:
     """Filter into a result that lies so that a kernel is chosen."""
     problem = reading.problem
-    whole = on_device(np.zeros((*problem.out_shape[:-1], problem.out_shape[-1] + (way == "apart")), problem.out_dtype))
+    whole = XP.zeros((*problem.out_shape[:-1], problem.out_shape[-1] + (way == "apart")), problem.out_dtype)
     out = whole[..., : problem.out_shape[-1]]
     with pytest.MonkeyPatch.context() as patch:
         if way == "general":
@@ -107,17 +106,6 @@ def run(case: Case, reading: Reading, load: Any, way: str = "adjacent") -> Array
         assert ready(canonical(reading, case.x), out) is out
     assert not whole[..., problem.out_shape[-1] :].any()
     return out
-
-
-class Wanted:
-    """Stands for a library that is not compiled yet: notes which variants are asked for."""
-
-    def __init__(self) -> None:
-        self.variants: dict[Variant, None] = {}
-
-    def load(self, variant: Variant) -> Any:
-        self.variants[variant] = None
-        return lambda grid, block, arguments: arguments[1].fill(0)
 
 
 @cache
@@ -146,7 +134,7 @@ def run_separably(case: Case, reading: Reading, load: Any, apart: bool = False) 
     assert by
     factors = factor(problem, reading.kernel, by)
     ready = direct.prepare(problem, reading.kernel, reading.bias, load, XP, factors)
-    whole = on_device(np.zeros((*problem.out_shape[:-1], problem.out_shape[-1] + apart), problem.out_dtype))
+    whole = XP.zeros((*problem.out_shape[:-1], problem.out_shape[-1] + apart), problem.out_dtype)
     out = whole[..., : problem.out_shape[-1]]
     assert ready(canonical(reading, case.x), out) is out
     return out
@@ -328,21 +316,16 @@ def test_out_may_be_strided_and_may_overlap_x(library: Library) -> None:
 
 
 def test_a_call_waits_for_nothing(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wait(*_: Any) -> Never:
-        raise AssertionError("a number was asked for, which waits for the device")
-
-    waiting = ("__bool__", "__float__", "__int__", "__index__", "item", "tolist")
     done = 0
     for case, reading, _ in large():
         if direct.writes_results(reading.problem):
             x, out = (
                 canonical(reading, case.x),
-                on_device(np.zeros(reading.problem.out_shape, reading.problem.out_dtype)),
+                XP.zeros(reading.problem.out_shape, reading.problem.out_dtype),
             )
             ready = direct.prepare(reading.problem, reading.kernel, reading.bias, library.load, XP)
             with monkeypatch.context() as patch:
-                for name in waiting:
-                    patch.setattr(Device, name, wait, raising=False)
+                nothing_waits(patch)
                 ready(x, out)
             done += 1
     assert done >= 40
@@ -417,12 +400,6 @@ TELLING = (
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_found(bug: str, tmp_path: Path) -> None:
-    right, wrong = BUGS[bug]
-
-    def planted(text: str) -> str:
-        assert right in text
-        return text.replace(right, wrong)
-
     def answers(load: Any) -> Iterator[tuple[Array, Reference]]:
         for case, reading, expected in large():
             if case.id in TELLING:
@@ -436,7 +413,7 @@ def test_a_bug_is_found(bug: str, tmp_path: Path) -> None:
 
     asked = Wanted()
     assert len(list(answers(asked.load))) > 3 * len(TELLING)
-    library = Library(asked.variants, tmp_path, planted)
+    library = Library(asked.variants, tmp_path, replacing(*BUGS[bug]))
     with pytest.raises(AssertionError):
         for got, expected in answers(library.load):
             bound_holds(bug, got, expected)

@@ -8,21 +8,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import numpy as np
 import pytest
 from convengine_cupy import layers
 from convengine_cupy.variants import Tile, Variant
-from cuda_on_host import COMPILER, Library
-from device_arrays import XP, Array, Device, as_user, bound_holds, canonical, on_device, problems, reading_of
+from cuda_on_host import Library, Wanted, replacing
+from device_arrays import XP, Array, as_user, bound_holds, canonical, nothing_waits, on_device, problems, reading_of
 
 from convengine.boundary import Boundary
 from convengine.reading import Reading
 from convengine.testing.cases import Case
 from convengine.testing.oracle import Reference, reference
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler, g++ or clang++, on the PATH")
 Entry = tuple[Case, Reading, Reference]
 
 
@@ -84,7 +83,7 @@ def suited() -> tuple[Entry, ...]:
 def run(case: Case, reading: Reading, load: Any, tile: Tile | None = None, apart: bool = False) -> Array:
     """Run a layer by a tile, into a result whose rows may lie apart."""
     problem = reading.problem
-    whole = on_device(np.zeros((*problem.out_shape[:-1], problem.out_shape[-1] + apart), problem.out_dtype))
+    whole = XP.zeros((*problem.out_shape[:-1], problem.out_shape[-1] + apart), problem.out_dtype)
     out = whole[..., : problem.out_shape[-1]]
     with pytest.MonkeyPatch.context() as patch:
         if tile:
@@ -94,17 +93,6 @@ def run(case: Case, reading: Reading, load: Any, tile: Tile | None = None, apart
         assert ready(canonical(reading, case.x), out) is out
     assert not whole[..., problem.out_shape[-1] :].any()
     return out
-
-
-class Wanted:
-    """Stands for a library that is not compiled yet: notes which variants are asked for."""
-
-    def __init__(self) -> None:
-        self.variants: dict[Variant, None] = {}
-
-    def load(self, variant: Variant) -> Any:
-        self.variants[variant] = None
-        return lambda grid, block, arguments: arguments[1].fill(0)
 
 
 def wanted() -> list[Variant]:
@@ -285,15 +273,11 @@ def overlapping() -> Entry:
 
 
 def test_a_call_waits_for_nothing(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wait(*_: Any) -> Never:
-        raise AssertionError("a number was asked for, which waits for the device")
-
     for case, reading, _ in larger():
-        x, out = canonical(reading, case.x), on_device(np.zeros(reading.problem.out_shape, reading.problem.out_dtype))
+        x, out = canonical(reading, case.x), XP.zeros(reading.problem.out_shape, reading.problem.out_dtype)
         ready = layers.prepare(reading.problem, reading.kernel, reading.bias, library.load, XP)
         with monkeypatch.context() as patch:
-            for name in ("__bool__", "__float__", "__int__", "__index__", "item", "tolist"):
-                patch.setattr(Device, name, wait, raising=False)
+            nothing_waits(patch)
             ready(x, out)
 
 
@@ -344,12 +328,6 @@ TELLING = ("3 to 17", "constant", "groups", "depthwise", "stepped", "dilated", "
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_found(bug: str, tmp_path: Path) -> None:
-    right, wrong = BUGS[bug]
-
-    def planted(text: str) -> str:
-        assert right in text
-        return text.replace(right, wrong)
-
     entries = [*(entry for entry in larger() if entry[0].id in TELLING), not_finite()]
     assert len(entries) == len(TELLING) + 1
     tiles = layers.TILES[0], layers.TILES[7]
@@ -357,7 +335,7 @@ def test_a_bug_is_found(bug: str, tmp_path: Path) -> None:
     for case, reading, _ in entries:
         for tile in tiles:
             run(case, reading, asked.load, tile)
-    library = Library(asked.variants, tmp_path, planted)
+    library = Library(asked.variants, tmp_path, replacing(*BUGS[bug]))
     with pytest.raises(AssertionError):
         for case, reading, expected in entries:
             for tile in tiles:

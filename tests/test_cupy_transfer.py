@@ -11,9 +11,10 @@ from convengine_cupy.transfer import Chunk, Transfer, chunks
 from device_arrays import XP, Array, Link, Stream, bound_holds, on_device, problems, reading_of
 
 import convengine as ce
+from convengine.arguments import read_array
 from convengine.plugin import Filter, Offer
 from convengine.problem import Problem
-from convengine.reading import Reading, read_array
+from convengine.reading import Reading
 
 
 def prepared(reading: Reading, link: Any = None) -> Transfer:

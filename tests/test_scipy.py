@@ -15,9 +15,10 @@ from convengine_scipy.ndimage import Correlate
 from numpy.typing import NDArray
 
 from convengine.api import DEFAULTS, OPERATIONS
+from convengine.arguments import read_array
 from convengine.plugin import Declined, Offer, Refusal
 from convengine.problem import KernelFacts, Problem
-from convengine.reading import Reading, read, read_array
+from convengine.reading import Reading, read
 from convengine.testing.bounds import check, componentwise
 from convengine.testing.cases import Case, Seeded, assemble, draw_row
 from convengine.testing.oracle import reference

@@ -8,8 +8,8 @@ import numpy as np
 
 from convengine.analysis.footprint import entries
 from convengine.analysis.linear import AffineMap, read_map
+from convengine.arguments import per_axis
 from convengine.errors import InvalidProblem
-from convengine.reading import per_axis
 from convengine.tables import bytes_text
 
 __all__ = ["DenseLayer", "dense_layer"]

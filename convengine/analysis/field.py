@@ -11,9 +11,9 @@ from convengine.analysis.footprint import sources
 from convengine.analysis.question import read_shapes
 from convengine.analysis.shapes import transposed_shape
 from convengine.analysis.stack import Axis, Window, axes_of, read_stack
+from convengine.arguments import per_axis
 from convengine.boundary import FILL
 from convengine.errors import InvalidProblem
-from convengine.reading import per_axis
 from convengine.tables import table
 
 __all__ = ["ReceptiveField", "receptive_field"]

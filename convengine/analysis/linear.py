@@ -7,8 +7,9 @@ import numpy as np
 
 from convengine import api
 from convengine.analysis.question import check_keywords, operation_of, read_question
+from convengine.arguments import check_dtype, read_array, read_kernel, read_shape
 from convengine.errors import InvalidProblem
-from convengine.reading import Reading, check_dtype, read_array, read_kernel, read_shape
+from convengine.reading import Reading
 from convengine.reading_gradients import Like
 
 __all__ = ["AffineMap", "read_map"]

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from convengine.api import DEFAULTS, OPERATIONS, warn_channels
+from convengine.arguments import read_shape
 from convengine.errors import InvalidProblem
-from convengine.reading import Reading, read, read_shape
+from convengine.reading import Reading, read
 from convengine.reading_gradients import Like
 
 __all__ = ["HOW", "check_keywords", "operation_of", "read_question", "read_shapes"]

@@ -7,8 +7,8 @@ import numpy as np
 
 from convengine.analysis.question import HOW, check_keywords, operation_of, read_shapes
 from convengine.api import DEFAULTS, OPERATIONS
+from convengine.arguments import per_axis, read_axes, read_axis, read_pads, read_shape
 from convengine.errors import InvalidProblem
-from convengine.reading import per_axis, read_axes, read_axis, read_pads, read_shape
 
 __all__ = ["lags", "output_shape", "transposed_shape"]
 

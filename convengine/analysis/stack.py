@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+from convengine.arguments import per_axis, read_boundary, read_pads
 from convengine.boundary import ELSEWHERE
 from convengine.errors import InvalidProblem
-from convengine.reading import per_axis, read_boundary, read_pads
 
 __all__ = ["Axis", "Window", "axes_of", "read_stack"]
 

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from convengine import api
+from convengine.arguments import check_dtype, read_array, read_kernel
 from convengine.errors import InvalidProblem
 from convengine.interop.question import Question
-from convengine.reading import check_dtype, read, read_array, read_kernel
+from convengine.reading import read
 from convengine.reading_gradients import Like, read_grad_input, read_grad_kernel
 
 __all__ = ["apply"]

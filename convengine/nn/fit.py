@@ -9,11 +9,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from convengine import api, gradients
+from convengine.arguments import per_axis, read_boundary, read_pads
 from convengine.boundary import Boundary, window
 from convengine.errors import InvalidProblem
 from convengine.filters.parameters import count, positive
 from convengine.nn.layer import Array, read_samples
-from convengine.reading import per_axis, read_boundary, read_pads
 from convengine.tables import bytes_text
 
 __all__ = ["Fit", "fit_kernel"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from convengine.arguments import read_array
 from convengine.errors import InvalidProblem
 from convengine.nn.state import read_state, write_state
-from convengine.reading import read_array
 
 __all__ = ["Array", "Layer", "Parameter", "Weighted", "read_samples"]
 

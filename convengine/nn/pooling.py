@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from convengine import api, gradients
+from convengine.arguments import per_axis, read_pads
 from convengine.errors import InvalidProblem
 from convengine.nn.layer import Array, Layer
-from convengine.reading import per_axis, read_pads
 
 __all__ = ["AvgPool2D", "MaxPool2D"]
 

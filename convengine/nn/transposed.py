@@ -3,10 +3,10 @@
 from typing import Any
 
 from convengine import api, gradients
+from convengine.arguments import per_axis
 from convengine.errors import InvalidProblem
 from convengine.nn.layer import Array
 from convengine.nn.windowed import Windowed
-from convengine.reading import per_axis
 
 __all__ = ["ConvTranspose1D", "ConvTranspose2D", "ConvTranspose3D"]
 

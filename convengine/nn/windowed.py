@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from convengine import gradients
+from convengine.arguments import per_axis, read_boundary, read_pads
 from convengine.errors import InvalidProblem
 from convengine.filters.parameters import count
 from convengine.nn.layer import Array, Weighted
-from convengine.reading import per_axis, read_boundary, read_pads
 
 __all__ = ["Windowed"]
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from convengine import api, config, gradients, registry
+from convengine.arguments import read_array
 from convengine.call import Call
 from convengine.errors import NoBackend
 from convengine.plugin import Offer
 from convengine.problem import KernelFacts, Problem
-from convengine.reading import read_array
 from convengine.select import Candidate, Prepared
 from convengine.testing.arguments import Array
 from convengine.testing.bounds import check, componentwise, gamma, normwise, unit_roundoff
