@@ -336,6 +336,7 @@ def overhead(int workers=2, *, double pause_seconds=0.0, bint together=False, in
 
 ctypedef struct exercise_t:
     unsigned char* counts
+    const volatile unsigned char* held
     int* workers
     int64_t* busy
     int64_t clashes, inner_runs, ns
@@ -359,6 +360,8 @@ cdef void exercise(void* context, Py_ssize_t item, int worker) noexcept nogil:
         memset(room, worker + 1, 256)
         if e.ns > 0:
             sleep_for(e.ns)
+        while e.held != NULL and e.held[0] != 0:
+            sleep_for(e.ns + 1000)
         for byte in range(256):
             alone = alone and room[byte] == <unsigned char>(worker + 1)
     if not alone:
@@ -375,7 +378,8 @@ cdef void exercise_inner(void* context, Py_ssize_t item, int worker) noexcept no
         sleep_for(e.ns)
 
 
-def _exercise(Py_ssize_t items, int workers, double milliseconds=0.0, *, Py_ssize_t inner=0, bytearray counts=None):
+def _exercise(Py_ssize_t items, int workers, double milliseconds=0.0, *, Py_ssize_t inner=0, bytearray counts=None,
+              bytearray held=None):
     """Run a region whose items record themselves, then sleep.
 
     Parameters
@@ -388,6 +392,8 @@ def _exercise(Py_ssize_t items, int workers, double milliseconds=0.0, *, Py_ssiz
         Each item runs a region of that many items itself, which sleep as long.
     counts : bytearray of items zeros, optional
         Item i adds 1 to counts[i] when it starts: to be watched from outside.
+    held : bytearray, optional
+        Items go on sleeping while held[0] is not 0: to be ended from outside.
 
     Returns
     -------
@@ -407,6 +413,8 @@ def _exercise(Py_ssize_t items, int workers, double milliseconds=0.0, *, Py_ssiz
     cdef exercise_t e
     memset(&e, 0, sizeof(e))
     e.counts = counts
+    if held is not None:
+        e.held = held
     e.inner = inner
     e.ns = <int64_t>(milliseconds * 1e6)
     e.workers = <int*>calloc(max(items, 1), sizeof(int))
