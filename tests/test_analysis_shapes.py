@@ -121,9 +121,20 @@ def test_transposed_shape_is_torchs():
         ),
         (lambda: analysis.transposed_shape((2,), (3,), padding=3), ce.InvalidProblem, r"got 2 .* padding \(3, 3\)"),
         (lambda: analysis.transposed_shape((2,), (3,), out_padding=3), TypeError, "unexpected keyword 'out_padding'"),
+        (
+            lambda: analysis.parameter_count((3, 3), (9, 9), [1]),
+            ce.InvalidProblem,
+            r"bias must be True or False.*got \[1\]",
+        ),
+        (
+            lambda: analysis.parameter_count((4, 0, 3, 3), (0, 9, 9), bias=False),
+            ce.InvalidProblem,
+            r"a kernel of shape \(4, 0, 3, 3\) without bias",
+        ),
+        (lambda: analysis.parameter_count((3, 3), (9, 9), strides=2), TypeError, "unexpected keyword 'strides'"),
     ],
 )
-def test_shapes_refuse_with_values(call, error, text):
+def test_shapes_and_counts_refuse_with_values(call, error, text):
     with pytest.raises(error, match=text):
         call()
 
@@ -192,12 +203,3 @@ def test_batch_axes_do_not_count():
     one, many = (analysis.parameter_count((4, 2, 3, 3), (*batch, 2, 8, 8)) for batch in ((), (5,)))
     assert one == many
     assert analysis.parameter_count((3, 3), (8, 8)) == analysis.parameter_count((3, 3), (8, 8, 3), channel_axis=-1)
-
-
-def test_parameter_count_refuses_with_values():
-    with pytest.raises(ce.InvalidProblem, match=r"bias must be True or False.*got \[1\]"):
-        analysis.parameter_count((3, 3), (9, 9), [1])
-    with pytest.raises(ce.InvalidProblem, match=r"a kernel of shape \(4, 0, 3, 3\) without bias"):
-        analysis.parameter_count((4, 0, 3, 3), (0, 9, 9), bias=False)
-    with pytest.raises(TypeError, match="unexpected keyword 'strides'"):
-        analysis.parameter_count((3, 3), (9, 9), strides=2)
