@@ -50,7 +50,8 @@ def sanitize(session: nox.Session) -> None:
         "UBSAN_OPTIONS": "print_stacktrace=1,halt_on_error=1",
         **{name: value for name, value in os.environ.items() if name.startswith("CONVENGINE_")},
     }
-    compiled = [f"tests/test_{name}.py" for name in ("native", "cython", "cython_gradient", "fft_tiles", "contract")]
+    names = ("native_cpu", "native_vector", "native_pool", "cython", "cython_gradient", "fft_tiles", "contract")
+    compiled = [f"tests/test_{name}.py" for name in names]
     chosen = session.posargs or compiled
     session.run("pytest", "-p", "no:randomly", "-n0", *chosen, env=environment)
 

@@ -9,7 +9,7 @@ import pytest
 from convengine_cython.backend import compiled_levels
 
 import convengine as ce
-from convengine import prices, registry
+from convengine import api, prices, registry
 from convengine.native import cpu
 
 # Distributions that only the tests that lay them down may find. Collected for doctests, they would land on sys.path,
@@ -41,6 +41,27 @@ def own_prices(monkeypatch, tmp_path):
     prices.use(None)
     registry.forget()
     ce.clear_cache()
+
+
+@pytest.fixture
+def cold():
+    """No call came before this test, and none of its own stays."""
+    ce.clear_cache()
+    yield
+    ce.clear_cache()
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """How many calls took the ordinary way; empty it to count anew."""
+    taken, ordinary = [], api._correlate
+
+    def counted(*arguments):
+        taken.append(arguments[0])
+        return ordinary(*arguments)
+
+    monkeypatch.setattr(api, "_correlate", counted)
+    return taken
 
 
 @pytest.fixture

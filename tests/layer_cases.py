@@ -131,3 +131,12 @@ def book():
 def integers(rng, shape):
     """Small whole numbers as floats: sums of their products are exact."""
     return rng.integers(-8, 9, shape).astype(np.float64)
+
+
+def network():
+    """Layers with weights and without, one within another, that take `X`."""
+    inner = nn.Sequential(nn.ReLU(), nn.ConvTranspose2D(2, 2, bias=False, rng=1))
+    return nn.Sequential(nn.Conv2D(3, 2, rng=0), inner, nn.Flatten(), nn.Linear(4, rng=2))
+
+
+X = np.random.default_rng(5).standard_normal((2, 1, 4, 4)).astype(np.float32)

@@ -1,14 +1,12 @@
-"""The benchmark: what it measures, how it checks, what it prints, and what becomes of libraries that break down.
+"""The benchmark: what it measures, how it checks, what it makes of the times.
 
 No test says how fast anything is.
 """
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,21 +15,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import convengine as ce
-from convengine import bench
-from convengine.bench import chart, checking, rounds
+from convengine.bench import chart, checking
 from convengine.bench.checking import Reference, require
 from convengine.bench.contest import direct, fft
-from convengine.bench.contestants import Contestant
-from convengine.bench.peers import PEERS, Peer
-from convengine.bench.processes import Broken, Failed, Process
+from convengine.bench.peers import PEERS
 from convengine.bench.results import Comparison, Entry, Spread, growth, lead
 from convengine.bench.suites import SUITES, Suite
 from convengine.bench.tasks import Task
 from convengine.bench.timing import measure
-from convengine.native import cpu, limits
-
-pytest.importorskip("click", reason="the command line needs pip install 'convengine[cli]'")
-from command_line import RUNNER, application, done, leftovers, refused
 
 SMALL = Task("image", (24, 17), (3, 3), "float32")
 TASKS = [
@@ -41,47 +32,6 @@ TASKS = [
     Task("gaussian", (24, 17), (5, 5), "float32"),
     Task("signal", (99,), (16,), "float32"),
 ]
-FAKES = {
-    name: Peer(f"bench_peers:{name.capitalize()}", ("numpy",), name)
-    for name in ("right", "chatty", "wrong", "refuses", "raises", "dies", "unloadable")
-} | {"absent": Peer("bench_peers:Absent", ("no_such_module",), "no-such-package")}
-
-
-@pytest.fixture
-def fakes():
-    """Take the fakes for the libraries."""
-    known = dict(PEERS)
-    PEERS.clear()
-    PEERS.update(FAKES)
-    yield
-    PEERS.clear()
-    PEERS.update(known)
-
-
-def running(pid):
-    """The state of a process as the system writes it, or None when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return None
-
-
-def comes_to(pid, states, seconds=20):
-    """Whether a process comes to one of these states in time."""
-    until = time.monotonic() + seconds
-    while (state := running(pid)) not in states and time.monotonic() < until:
-        time.sleep(0.02)
-    return state in states
-
-
-def gone(pids):
-    """Whether all processes end."""
-    return all(comes_to(pid, (None, "Z")) for pid in pids)
-
-
-def alone(name, limit=60.0):
-    """One fake in its process."""
-    return rounds.Arena(bench.Settings(1, limit=limit)), Contestant(name, f"bench_peers:{name.capitalize()}")
 
 
 # What is measured
@@ -252,238 +202,6 @@ def test_leads_and_the_cost_of_twice_the_samples():
     assert growth(comparisons[:1], "ours") is None
 
 
-# Processes
-
-
-def test_a_process_is_stopped_between_its_turns_and_gone_at_the_end():
-    arena, right = alone("right")
-    with arena:
-        folder = arena.folder
-        arena.place(SMALL)
-        arena.ask(right, {"do": "modules", "task": SMALL.to_dict(), "folder": str(folder)})
-        assert arena.versions == {"right": "Right 1.0"}
-        pid = arena._processes["right"]._process.pid
-        if Path("/proc").exists():
-            assert comes_to(pid, ("T",))
-    assert gone([pid])
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize(("name", "kind", "text"), [
-    ("raises", Failed, "RuntimeError: out of; order"),
-    ("dies", Broken, "ended with exit code 3: fatal: core melted"),
-    ("unloadable", Failed, "ImportError: libmissing.so: cannot open"),
-    ("hangs", Broken, "gave no answer within 0.5 s"),
-])  # fmt: skip
-def test_what_breaks_down_says_how_and_the_next_request_finds_a_process(name, kind, text):
-    arena, contestant = alone(name, limit=0.5 if name == "hangs" else 60)
-    with arena:
-        arena.place(SMALL)
-        request = {"do": "modules", "task": SMALL.to_dict(), "folder": str(arena.folder)}
-        for _ in range(2):
-            with pytest.raises(Failed) as caught:
-                arena.ask(contestant, request)
-            assert str(caught.value) == text
-        assert type(caught.value) is (kind if name != "unloadable" else Failed)
-
-
-def test_an_unknown_entry_is_a_failure_with_its_reason():
-    process = Process("bench_peers:Nobody", {}, 1, {})
-    try:
-        with pytest.raises(Broken, match=r"exit code 1: AttributeError: module 'bench_peers' has no attribute"):
-            process.ask({"do": "hello"}, 60)
-    finally:
-        process.end()
-
-
-def test_memory_is_what_a_call_takes_beyond_its_arrays():
-    task = Task("image", (1024, 1024), (3, 3), "float32")
-    arena, hungry = alone("hungry")
-    with arena:
-        found = arena.memory(task, hungry)
-        assert (found["method"], found["reason"]) == ("hungry", "")
-        assert (
-            47 << 20 < found["bytes"] < 50 << 20
-        )  # the system counts pages of each CPU apart, and adds them now and then
-        (one,) = bench.our_contestants(["cython"], [])
-        assert 0 <= arena.memory(task, one)["bytes"] < 48 << 20
-        failed = arena.memory(task, Contestant("refuses", "bench_peers:Refuses"))
-        assert (failed["bytes"], failed["reason"]) == (None, "ValueError: has no float32")
-
-
-def test_our_methods_are_forced_one_by_one():
-    cases = {"auto": ("convengine", ""), "fft": ("fft", "fft: "), "cython/direct": ("cython/direct", "cython: direct")}
-    ours = bench.our_contestants(list(cases), [])
-    assert [one.name for one in ours] == [name for name, _ in cases.values()]
-    ours += [Contestant("no such", ours[0].entry, True, "avx2", {"backend": "cython", "method": "magic"})]
-    levels = list(cpu.levels())
-    ours += [one for one in bench.our_contestants(["cython"], levels)] if len(levels) > 1 else []
-    suite = {"s": Suite("", (24,), (3,))}
-    report = bench.Run(suite, ours, bench.Settings(1, rounds=1, seconds=1e-3)).report("", {}, lambda step: None)
-    (one,) = report.comparisons
-    found = {entry.name: entry for entry in one.entries}
-    for name, method in cases.values():
-        assert found[name].method.startswith(method)
-        assert found[name].error <= 1
-    assert found["no such"].status == "refused"
-    assert found["no such"].reason.startswith("cython has no method 'magic' for this; it has 'direct, ")
-    assert report.ok
-    for level in levels if len(levels) > 1 else []:
-        assert found[f"cython {level}"].method.endswith(level)
-        assert one.flops[level]
-
-
-# The command
-
-
-def test_the_command_tells_who_is_right_wrong_broken_and_absent(fakes, tmp_path):
-    json_file, picture = tmp_path / "all.json", tmp_path / "all.png"
-    result = RUNNER.invoke(application, [
-        "bench", "--sizes", "24", "--widths", "3,5", "--threads", "1", "--rounds", "3", "--seconds", "0.002",
-        "--methods", "auto,cython/direct", "--json", str(json_file), "--plot", str(picture),
-    ])  # fmt: skip
-    assert result.exit_code == 1, result.output  # a wrong answer
-    told = json.loads(json_file.read_text())
-    assert set(told) == {
-        *("command", "machine", "settings", "versions", "missing", "others", "comparisons", "summary", "memory"),
-        *("limits", "regions", "ok"),
-    }
-    assert told["command"].startswith("convengine bench --sizes 24 --widths 3,5")
-    assert (told["missing"], told["ok"]) == ({"absent": "pip install no-such-package"}, False)
-    assert {name: told["versions"][name] for name in ("right", "chatty")} == {
-        "right": "Right 1.0", "chatty": "Chatty 1.0"
-    }  # fmt: skip
-    assert [one["title"] for one in told["comparisons"]] == ["float32 24x24 * 3x3", "float32 24x24 * 5x5"]
-    for one in told["comparisons"]:
-        found = {entry["name"]: entry for entry in one["entries"]}
-        assert {name: entry["status"] for name, entry in found.items()} == {
-            "convengine": "ok", "cython/direct": "ok", "right": "ok", "chatty": "ok", "wrong": "wrong",
-            "refuses": "refused", "raises": "failed", "dies": "failed", "unloadable": "failed",
-        }  # fmt: skip
-        assert len(found["right"]["seconds"]) == len(found["convengine"]["seconds"]) == 3
-        assert found["right"]["routes"] == {"best": 3}
-        assert [text.partition(":")[0] for text in found["right"]["skipped"]] == ["endless", "broken"]
-        assert 0 < found["right"]["error"] <= 1
-        assert one["best_peer"] in ("right", "chatty")
-        assert len(one["limits"]["copy_seconds"]) == 3
-        (rates,) = one["limits"]["flops"].values()
-        assert len(rates) == 3
-        ratio = found["convengine"]["best_peer_over_this"]
-        assert ratio["least"] <= ratio["median"] <= ratio["most"]
-    lines = result.stdout.splitlines()
-    assert lines[0] == "chosen:"
-    assert lines[1].split()[:4] == ["problem", "ours", "time", "method"]
-    assert lines[2].startswith("float32 24x24 * 3x3  convengine ")
-    assert " failed " in lines[2]
-    assert " wrong " in lines[2]
-    assert lines[3].split()[0] == "cython/direct"
-    for text in (
-        "chosen: convengine leads the best peer ",
-        "wrong: wrong, float32 24x24 * 3x3: best: result ",
-        "failed: dies, float32 24x24 * 5x5: ended with exit code 3: fatal: core melted",
-        "failed: raises, float32 24x24 * 3x3: RuntimeError: out of; order",
-        "not taking part: refuses: has no float32",
-        "not installed: absent (pip install no-such-package)",
-        "right (Right 1.0): best",
-    ):
-        assert any(line.startswith(text) for line in lines), text
-    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert leftovers(tmp_path) == []
-
-
-def test_json_alone_and_the_suites_that_time_nothing():
-    told = json.loads(done(
-        "bench", "--suite", "limits", "--suite", "pool", "--suite", "memory", "--sizes", "64", "--widths", "3",
-        "--seconds", "0.002", "--threads", "1", "--peers", "none", "--json", "-",
-    ))  # fmt: skip
-    assert told["comparisons"] == []
-    assert {line["level"] for line in told["limits"]["peaks"]} == set(cpu.levels())
-    assert all(line["flops"] > 0 for line in told["limits"]["peaks"])
-    assert {line["nbytes"] for line in told["limits"]["copies"]} == {4 * 64 * 64}
-    assert [line["pause"] for line in told["regions"]] == ["at once", "after 20 us", "after 1 ms, asleep"]
-    (line,) = told["memory"]
-    assert (line["title"], line["name"]) == ("float32 64x64 * 3x3", "convengine")
-
-
-def test_tables_of_limits_memory_and_regions():
-    result = RUNNER.invoke(application, [
-        "bench", "--suite", "limits", "--suite", "pool", "--suite", "memory", "--sizes", "64", "--widths", "3",
-        "--seconds", "0.002", "--threads", "1", "--peers", "none",
-    ])  # fmt: skip
-    assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    heads = ("memory beside x and out", "level", "copied", "parallel region")
-    assert [line.startswith(head) for head in heads for line in lines].count(True) == 4
-    assert lines[-1].startswith(f"convengine {ce.__version__}, ")
-
-
-def test_the_command_refuses_before_it_works(tmp_path):
-    assert "needed are whole numbers with commas between" in refused("bench", "--widths", "3,x")
-    assert "needed are whole numbers" in refused("bench", "--sizes", "0")
-    assert "needed is one of all, none, opencv" in refused("bench", "--peers", "matlab")
-    assert "needed is one of auto, " in refused("bench", "--methods", "magic/direct")
-    assert f"needed is one of {', '.join(cpu.levels())}" in refused("bench", "--isa", "mmx")
-    assert "this process may use" in refused("bench", "--threads", "4096")
-    assert "a signal must be as long as its kernel" in refused("bench", "--suite", "signals", "--sizes", "3")
-    assert "has float32 and float64" in refused("bench", "--suite", "gaussian", "--dtypes", "uint8")
-    assert "--plot draws times" in refused("bench", "--suite", "limits", "--plot", tmp_path / "a.png")
-    assert "the picture is a PNG" in refused("bench", "--plot", tmp_path / "a.jpg")
-    assert "there is no folder" in refused("bench", "--json", tmp_path / "no" / "a.json")
-
-
-def test_a_long_run_says_so_first(monkeypatch, fakes):
-    monkeypatch.setattr(bench.Run, "report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    result = RUNNER.invoke(application, ["bench", "--suite", "direct", "--peers", "right"])
-    assert result.exit_code == 130
-    assert result.stderr.splitlines()[0].startswith("about 2 min or more: 225 turns and")
-
-
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@pytest.fixture
-def long_run(tmp_path):
-    """A benchmark of many rounds that has begun, and its processes."""
-    if not Path("/proc/self/task").exists():
-        pytest.skip("needs /proc to see processes")
-    code = "from convengine.cli import main; main()"
-    words = ["bench", "--sizes", "32", "--widths", "3", "--threads", "1", "--peers", "numpy", "--rounds", "100000",
-             "--seconds", "0.01", "--json", "out.json", "--plot", "out.png"]  # fmt: skip
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    with process:
-        try:
-            until = time.monotonic() + 60
-            while len(found := children(process.pid)) < 3 and time.monotonic() < until:
-                time.sleep(0.05)
-            time.sleep(0.5)
-            yield process, found, tmp_path
-        finally:
-            process.kill()
-
-
-def test_ctrl_c_ends_every_process_and_writes_nothing(long_run):
-    process, workers, folder = long_run
-    assert len(workers) == 3
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert errors.splitlines()[-1] == "convengine: interrupted"
-    assert gone(workers)
-    assert list(folder.iterdir()) == []
-
-
-def test_a_killed_benchmark_leaves_no_process_behind(long_run):
-    process, workers, _ = long_run
-    process.kill()
-    process.wait()
-    assert gone(workers)
-
-
 # The picture
 
 
@@ -516,46 +234,3 @@ def test_labels_never_lie_on_each_other(heights):
     assert len(placed) == len(heights)
     assert all(b - a >= chart.GAP - 1e-9 for a, b in pairwise(placed))
     assert all(height <= 1 for height in placed)
-
-
-# The machine's limits
-
-
-@pytest.mark.parametrize("element", ["float32", "float64"])
-@pytest.mark.parametrize("level", cpu.levels())
-def test_every_level_multiplies(level, element):
-    assert limits.flops(level, element, workers=2, seconds=1e-3) > 1e6
-
-
-def test_limits_refuse():
-    with pytest.raises(ValueError, match=r"level must be one that this CPU runs, .*; got 'mmx'"):
-        limits.flops("mmx")
-    with pytest.raises(ValueError, match="element must be float32 or float64; got 'int8'"):
-        limits.flops(cpu.levels()[0], "int8")
-    with pytest.raises(ValueError, match="workers must be at least 1; got 0"):
-        limits.flops(cpu.levels()[0], workers=0)
-    room = np.zeros(256, np.uint8)
-    start = -room.ctypes.data % 64
-    with pytest.raises(ValueError, match="one length; got 3 and 2 bytes"):
-        limits.copy(room[:3], room[start : start + 2])
-    with pytest.raises(ValueError, match="multiple of 64"):
-        limits.copy(room[:3], room[start + 1 : start + 4])
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("nontemporal", [False, True])
-@pytest.mark.parametrize("count", [0, 1, 63, 64, 1000, (1 << 17) + 5, 1 << 20])
-def test_copies_copy(count, nontemporal, workers):
-    if nontemporal and not limits.streams():
-        pytest.skip("this CPU has no non-temporal stores here")
-    room = np.zeros(count + 192, np.uint8)
-    start = -room.ctypes.data % 64
-    source = np.random.default_rng(0).integers(1, 255, count + 1, np.uint8)[1:]
-    limits.copy(source, room[start : start + count], nontemporal=nontemporal, workers=workers)
-    assert_array_equal(room[start : start + count], source)
-    assert not room[:start].any()
-    assert not room[start + count :].any()
-
-
-def test_regions_are_counted():
-    assert len(limits.region(2, idle=1e-5, work=1e-5, repeats=4)) == 4

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.fft
 from hypothesis import given, settings
+from oracle_answers import same
 
 from convengine.testing import bounds, cases, oracle
 from convengine.testing.arguments import read
@@ -14,11 +15,6 @@ from convengine.testing.oracle import pad, reference
 from convengine.testing.strategies import problems
 
 u1, f2, f4, f8, c8, c16 = np.uint8, np.float16, np.float32, np.float64, np.complex64, np.complex128
-
-
-def same(actual, expected):
-    """Equal in dtype, shape and every value."""
-    np.testing.assert_array_equal(actual, expected, strict=True)
 
 
 @pytest.fixture

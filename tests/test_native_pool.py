@@ -1,14 +1,10 @@
-"""The shared compiled parts: CPU test and ISA levels, vector.h with its half precision, the thread pool, scratch."""
+"""The thread pool: regions, signals and forks in them; the scratch memory of each thread."""
 
 import ctypes
 import os
-import platform
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 import traceback
@@ -19,11 +15,9 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import pytest
 
-from convengine import native
-from convengine.native import cpu, pool
+from convengine.native import pool
 
 # Python 3.12 and later warn of any fork beside threads; that it is safe with the pool's is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .*is multi-threaded:DeprecationWarning")
@@ -40,210 +34,6 @@ plain_memory = pytest.mark.skipif(
     sys.platform == "linux" and "/libasan" in Path("/proc/self/maps").read_text(),
     reason="AddressSanitizer ends a process that runs out of memory, and keeps what was freed",
 )
-
-
-# ---- the CPU
-
-
-@linux
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the levels of x86-64")
-def test_levels_agree_with_the_flags_that_the_system_reports() -> None:
-    flags = set(next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("flags")).split())
-    v3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"} <= flags
-    v4 = v3 and {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags
-    assert cpu.levels() == ("avx512",) * v4 + ("avx2",) * v3 + ("baseline",)
-    assert cpu.avx512_vnni() == (v4 and "avx512_vnni" in flags)
-
-
-def test_levels_end_with_the_one_that_every_cpu_of_the_kind_has() -> None:
-    assert cpu.levels()[-1] == ("arm64" if platform.machine() in ("aarch64", "arm64") else "baseline")
-
-
-def test_the_cpu_has_a_name() -> None:
-    assert cpu.name() == cpu.name().strip() != ""
-
-
-@pytest.mark.parametrize("setting", ["1", "1,4", " 1 "])
-def test_available_workers_obeys_the_omp_limit(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", setting)
-    assert cpu.available_workers() == 1
-
-
-@pytest.mark.parametrize("setting", ["", "0", "-1", "many", "1.5", ",1", "100000"])
-def test_available_workers_ignores_an_omp_limit_that_sets_none(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    cpus = cpu.available_workers()
-    monkeypatch.setenv("OMP_NUM_THREADS", setting)
-    assert cpu.available_workers() == cpus
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity masks")
-def test_available_workers_follows_the_affinity_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    before = os.sched_getaffinity(0)
-    assert cpu.available_workers() == len(before)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert cpu.available_workers() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@pytest.fixture
-def middling_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(cpu, "levels", lambda: ("avx2", "baseline"))
-    monkeypatch.delenv("CONVENGINE_ISA", raising=False)
-    return monkeypatch
-
-
-@pytest.mark.parametrize("compiled", [("avx512", "avx2", "baseline"), ("baseline", "avx2")])
-@pytest.mark.usefixtures("middling_cpu")
-def test_isa_level_is_the_best_that_is_compiled_and_runs(compiled: tuple[str, ...]) -> None:
-    assert native.isa_level(compiled) == "avx2"
-    assert native.isa_level([level for level in compiled if level != "avx2"]) == "baseline"
-
-
-def test_the_environment_forces_a_level_at_each_call(middling_cpu: pytest.MonkeyPatch) -> None:
-    for level in ("baseline", "avx2", "baseline"):
-        middling_cpu.setenv("CONVENGINE_ISA", level)
-        assert native.isa_level(["avx512", "avx2", "baseline"]) == level
-    middling_cpu.setenv("CONVENGINE_ISA", "")
-    assert native.isa_level(["avx512", "avx2", "baseline"]) == "avx2"
-
-
-@pytest.mark.parametrize(
-    ("asked", "compiled", "usable"),
-    [
-        pytest.param("sse9", "avx2, baseline", "avx2 or baseline", id="unknown"),
-        pytest.param("avx512", "avx512, avx2", "avx2", id="not this CPU's"),
-        pytest.param("avx2", "avx512, baseline", "baseline", id="not compiled"),
-    ],
-)
-def test_a_forced_level_that_cannot_run_is_an_error(
-    middling_cpu: pytest.MonkeyPatch, asked: str, compiled: str, usable: str
-) -> None:
-    middling_cpu.setenv("CONVENGINE_ISA", asked)
-    with pytest.raises(RuntimeError) as caught:
-        native.isa_level(compiled.split(", "))
-    assert str(caught.value) == (
-        f"CONVENGINE_ISA needs a compiled level that this CPU runs; got {asked!r}; "
-        f"this CPU runs avx2, baseline; compiled are {compiled}; set it to {usable}, or unset it"
-    )
-
-
-@pytest.mark.parametrize(("compiled", "shown"), [((), "none"), (("avx512", "arm64"), "avx512, arm64")])
-@pytest.mark.usefixtures("middling_cpu")
-def test_no_usable_level_is_an_error(compiled: tuple[str, ...], shown: str) -> None:
-    with pytest.raises(RuntimeError, match=f"this CPU runs avx2, baseline; compiled are {shown}; build it on"):
-        native.isa_level(compiled)
-
-
-# ---- vector.h
-
-
-@pytest.fixture(params=["portable", "f16c"])
-def route(request: pytest.FixtureRequest) -> str:
-    if request.param not in cpu._half_routes():
-        pytest.skip(f"this CPU has no {request.param} instructions")
-    return str(request.param)
-
-
-def test_every_half_becomes_the_float_that_numpy_gives(route: str) -> None:
-    halves = np.arange(2**16, dtype=np.uint16)
-    got = np.array([cpu._half_to_float(half, route) for half in halves.tolist()], np.uint32)
-    want = halves.view(np.float16).astype(np.float32)
-    number = ~np.isnan(want)
-    np.testing.assert_array_equal(got[number], want.view(np.uint32)[number])
-    # A NaN keeps its sign and payload, and is quiet.
-    payload = halves[~number].astype(np.uint32)
-    np.testing.assert_array_equal(got[~number], (payload & 0x8000) << 16 | 0x7FC00000 | (payload & 0x3FF) << 13)
-
-
-def test_floats_become_the_halves_that_numpy_gives(route: str) -> None:
-    exact = np.arange(0x7C01, dtype=np.uint16).view(np.float16).astype(np.float32)
-    exact[-1] = 65536  # where the half after the largest would lie
-    ties = (exact[1:] + exact[:-1]) / 2
-    smallest = np.float32(2) ** -149
-    corner = np.array([0, smallest, 2**-25, 65519.996, 65520, 3e38, np.inf, 2**-126, 1.1754942e-38], np.float32)
-    drawn = np.random.default_rng(0).integers(0, 2**32, 60_000, dtype=np.uint32).view(np.float32)
-    x = np.concatenate([exact, ties, np.nextafter(ties, 0), np.nextafter(ties, np.float32(np.inf)), corner, drawn])
-    bits = x.view(np.uint32)
-    bits[::2] ^= 0x80000000
-    got = np.array([cpu._float_to_half(value, route) for value in bits.tolist()], np.uint16)
-    with np.errstate(over="ignore", under="ignore"):
-        want = x.astype(np.float16)
-    number = ~np.isnan(want)
-    np.testing.assert_array_equal(got[number], want.view(np.uint16)[number])
-    payload = bits[~number]
-    np.testing.assert_array_equal(got[~number], payload >> 16 & 0x8000 | 0x7E00 | payload >> 13 & 0x3FF)
-
-
-def test_an_unknown_route_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"one of \('portable'.*got 'sse'"):
-        cpu._half_to_float(0, "sse")
-    with pytest.raises(ValueError, match=r"one of \('portable'.*got 'sse'"):
-        cpu._float_to_half(0, "sse")
-
-
-VECTOR_PROGRAM = """
-#include "vector.h"
-__attribute__((noinline)) void triple(const CE_T *x, CE_T *out) /* whose alignment is not known in here */
-{
-    ce_store(out, ce_load(x) * ce_splat(3) + ce_zero());
-}
-int main(void)
-{
-    CE_T x[CE_LANES], out[CE_LANES + 2];
-    for (int i = 0; i < CE_LANES; i++)
-        x[i] = (CE_T)(i + 1);
-    for (int i = 0; i < CE_LANES + 2; i++)
-        out[i] = -1;
-    triple(x, out + 1); /* these two are not both aligned as vectors */
-    if (CE_LANES * sizeof(CE_T) != CE_VECTOR_BYTES || out[0] != -1 || out[CE_LANES + 1] != -1)
-        return 1;
-    for (int i = 0; i < CE_LANES; i++)
-        if (out[i + 1] != 3 * x[i])
-            return 2;
-    ce_store(out, ce_splat((CE_T)-0.0));
-    const CE_T zero = (CE_T)-0.0;
-    for (int i = 0; i < CE_LANES; i++)
-        if (memcmp(out + i, &zero, sizeof zero))
-            return 3;
-    ce_vec square[CE_LANES];
-    for (int i = 0; i < CE_LANES; i++)
-        for (int j = 0; j < CE_LANES; j++)
-            square[i][j] = (CE_T)(i * CE_LANES + j);
-    ce_transpose(square);
-    for (int i = 0; i < CE_LANES; i++)
-        for (int j = 0; j < CE_LANES; j++)
-            if (square[i][j] != (CE_T)(j * CE_LANES + i))
-                return 5;
-    return ce_float_to_half(ce_half_to_float(0x3555)) == 0x3555 ? 0 : 4;
-}
-"""
-
-
-@pytest.mark.parametrize(
-    ("element", "bytes_"),
-    [("float", 16), ("float", 32), ("float", 64), ("double", 64), ("int32_t", 32), ("int64_t", 16)],
-)
-def test_a_plugin_compiles_against_the_header(tmp_path: Path, element: str, bytes_: int) -> None:
-    # Wider vectors than the CPU's are split by the compiler, so every width runs everywhere.
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    if shutil.which(compiler[0]) is None:
-        pytest.skip(f"the compiler {compiler[0]} is not installed")
-    source, program = tmp_path / "vector.c", tmp_path / "vector"
-    source.write_text(VECTOR_PROGRAM)
-    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", f"-DCE_T={element}", f"-DCE_VECTOR_BYTES={bytes_}"]
-    subprocess.run([*compiler, *flags, f"-I{native.include()}", str(source), "-o", str(program)], check=True)
-    assert subprocess.run([str(program)], check=False).returncode == 0
-
-
-def test_the_include_folder_serves_plugins() -> None:
-    folder = Path(native.include())
-    assert folder.is_absolute()
-    assert (folder / "vector.h").is_file()
-    assert (folder / "pool.pxd").is_file()
 
 
 # ---- the pool
