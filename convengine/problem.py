@@ -10,7 +10,7 @@ three arrays is computed from the other two, and shapes and dtypes stay with the
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache, wraps
+from functools import lru_cache, update_wrapper
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from convengine.boundary import Boundary, most_copies
 from convengine.low_rank import matrix_rank, separate
-from convengine.native import values
+from convengine.native import keeping, values
 
 __all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "kept", "kept_by_form", "sum_dtype"]
 
@@ -61,27 +61,7 @@ if TYPE_CHECKING:
     lazy = property
     shared = property
 else:
-
-    class lazy:
-        """A property that is computed once, and then kept beside the fields."""
-
-        def __init__(self, function):
-            self.function, self.name, self.__doc__ = function, function.__name__, function.__doc__
-
-        def __get__(self, owner, kind=None):
-            if owner is None:
-                return self
-            value = owner.__dict__[self.name] = self.function(owner)
-            return value
-
-    class shared(lazy):
-        """A property of all problems of one form: it depends neither on the sizes of x nor on those of the result."""
-
-        def __get__(self, owner, kind=None):
-            value = super().__get__(owner, kind)
-            if owner is not None and (form := owner.__dict__.get("form")) is not None:
-                form[self.name] = value
-            return value
+    lazy, shared = keeping.Lazy, keeping.Shared
 
 
 @dataclass(frozen=True)
@@ -296,16 +276,7 @@ def kept(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
     computed
     (2, 2)
     """
-    name = _name(function)
-
-    @wraps(function)
-    def look(problem: Problem) -> T:
-        found: T | None = problem.__dict__.get(name)
-        if found is None:
-            found = problem.__dict__[name] = function(problem)
-        return found
-
-    return look
+    return update_wrapper(keeping.Kept(function, _name(function)), function)
 
 
 def kept_by_form(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
@@ -335,19 +306,7 @@ def kept_by_form(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
     2
     2
     """
-    name = _name(function)
-
-    @wraps(function)
-    def look(problem: Problem) -> T:
-        values = problem.__dict__
-        found: T | None = values.get(name)
-        if found is None:
-            found = values[name] = function(problem)
-            if (form := values.get("form")) is not None:
-                form[name] = found
-        return found
-
-    return look
+    return update_wrapper(keeping.KeptByForm(function, _name(function)), function)
 
 
 def _name(function: Callable[[Problem], Any]) -> str:

@@ -160,7 +160,8 @@ class _Form:
             )
         layer = len(kernel_shape) == ndim + 2
         groups = read_integer(groups, "groups", 1)
-        kernel_axes = tuple(range(len(kernel_shape)))
+        in_order = tuple(range(x_ndim))
+        x_axes, kernel_axes = in_order, tuple(range(len(kernel_shape)))
         if layer:
             x_axes, kernel_axes = _layer_axes(x_ndim, kernel_shape, ndim, axes, channel_axis)
             kernel_shape = tuple(kernel_shape[axis] for axis in kernel_axes)
@@ -171,16 +172,21 @@ class _Form:
                 )
             channel = None if channel_axis is None else read_axis(channel_axis, x_ndim, "channel_axis")
             spatial = read_axes(axes, x_ndim, ndim, channel)
-            x_axes = (*(axis for axis in range(x_ndim) if axis not in spatial), *spatial)
+            if spatial != in_order[x_ndim - ndim :]:
+                x_axes = (*(axis for axis in range(x_ndim) if axis not in spatial), *spatial)
+        back = in_order if x_axes == in_order else tuple(sorted(in_order, key=x_axes.__getitem__))
         taps = kernel_shape[len(kernel_shape) - ndim :]
         if 0 in taps or (0 in kernel_shape and not (layer and kernel_shape[1] == 0)):
             raise InvalidProblem(f"the kernel must have at least one tap; got shape {kernel_shape}")
-        dilations = per_axis(dilation, ndim, "dilation", 1)
-        dilations = tuple(d if k > 1 else 1 for d, k in zip(dilations, taps, strict=True))  # one tap has none between
-        widths = tuple(d * (k - 1) + 1 for d, k in zip(dilations, taps, strict=True))
+        dilations, widths = per_axis(dilation, ndim, "dilation", 1), taps
+        if max(dilations) > 1:
+            dilations = tuple(d if k > 1 else 1 for d, k in zip(dilations, taps, strict=True))  # one tap has no gap
+            widths = tuple(d * (k - 1) + 1 for d, k in zip(dilations, taps, strict=True))
         steps, rules = per_axis(stride, ndim, "stride", 1), read_boundary(boundary, ndim)
         pads = read_pads(mode, padding, center, widths, ndim)
-        touched = any(rule is Boundary.CONSTANT and any(pair) for rule, pair in zip(rules, pads, strict=True))
+        touched = Boundary.CONSTANT in rules and any(
+            rule is Boundary.CONSTANT and any(pair) for rule, pair in zip(rules, pads, strict=True)
+        )
         fill = read_fill(fill_value, x_dtype)
         fields = {
             "op": "forward",
@@ -198,7 +204,7 @@ class _Form:
             "groups": groups,
             "memory": memory,
         }
-        return cls(fields, widths, x_axes, tuple(sorted(range(x_ndim), key=x_axes.__getitem__)), kernel_axes)
+        return cls(fields, widths, x_axes, back, kernel_axes)
 
 
 @lru_cache(maxsize=1024)

@@ -4,11 +4,14 @@ Deterministic: the same problem, kernel facts and options give the same choice; 
 """
 
 import logging
+import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import itemgetter
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -17,7 +20,8 @@ import numpy as np
 from convengine import prices, registry
 from convengine.config import Options
 from convengine.errors import BackendError, InvalidProblem, NoBackend
-from convengine.plugin import TRANSFER, WORKERS, Declined, Filter, Offer, Plan, Refusal, look_for, workers
+from convengine.native import cpu
+from convengine.plugin import TRANSFER, WORKERS, Backend, Declined, Filter, Offer, Plan, Refusal, look_for, workers
 from convengine.problem import KernelFacts, Problem
 
 __all__ = [
@@ -45,23 +49,69 @@ class Candidate(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was chosen for a problem and why: candidates by cost, and every refusal."""
+Refused = tuple[str, str, str]  # a backend, its method or "", the reason
 
-    problem: Problem
-    candidates: tuple[Candidate, ...]
-    refusals: tuple[tuple[str, str, str], ...]  # (backend, method or "", reason)
+
+class Decision:
+    """What was chosen for a problem and why: candidates by cost, and every refusal.
+
+    Of backends that say that they cannot be cheaper than the first candidate, nobody asks for more until somebody wants
+    to know.
+    """
+
+    __slots__ = ("_all", "_ask", "first", "problem")
+
+    def __init__(
+        self,
+        problem: Problem,
+        candidates: Sequence[Candidate],
+        refusals: Sequence[Refused],
+        ask: Callable[[], tuple[Sequence[Candidate], Sequence[Refused]]] | None = None,
+    ) -> None:
+        self.problem = problem
+        self.first = candidates[0] if candidates else None
+        self._all = tuple(candidates), tuple(refusals)
+        self._ask = ask
+
+    def _complete(self) -> tuple[tuple[Candidate, ...], tuple[Refused, ...]]:
+        with _asking:
+            if self._ask is not None and self.first is not None:
+                candidates, refusals = self._ask()
+                names = self.first.backend, self.first.offer.method
+                others = (one for one in candidates if (one.backend, one.offer.method) != names)
+                self._all, self._ask = ((self.first, *others), tuple(refusals)), None
+            return self._all
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All, the cheapest first."""
+        return (self._all if self._ask is None else self._complete())[0]
+
+    @property
+    def refusals(self) -> tuple[Refused, ...]:
+        """Why others cannot."""
+        return (self._all if self._ask is None else self._complete())[1]
+
+    def numbers(self) -> Iterator[int]:
+        """Those of the candidates, in their order."""
+        if self.first is not None:
+            yield 0
+            yield from range(1, len(self.candidates))
+
+    def candidate(self, number: int) -> Candidate:
+        """The candidate of a number."""
+        return self.chosen if number == 0 else self.candidates[number]
 
     @property
     def chosen(self) -> Candidate:
         """The cheapest candidate; NoBackend with every refusal if there is none."""
         self.require()
-        return self.candidates[0]
+        assert self.first is not None
+        return self.first
 
     def require(self) -> None:
         """Raise NoBackend with every refusal if there is no candidate."""
-        if not self.candidates:
+        if self.first is None:
             raise NoBackend(self.explain_none())
 
     def explain_none(self) -> str:
@@ -69,6 +119,9 @@ class Decision:
         lines = [f"no backend can run {self.problem}"]
         lines += [f"  {name}{f' ({method})' if method else ''}: {reason}" for name, method, reason in self.refusals]
         return "\n".join(lines)
+
+
+_asking = threading.RLock()  # a wrapping backend may ask for the choice of a part
 
 
 class Cache:
@@ -163,31 +216,46 @@ def _installed(options: Options) -> tuple[str, ...]:
 
 def _ask(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
     asked = _installed(options)
-    candidates, refusals = _offers(problem, facts, options, asked)
+    candidates, refusals, left = _offers(problem, facts, options, asked)
     if options.backend and not candidates:
         refusals.append(_able(problem, facts, options))
-    return Decision(problem, tuple(candidates), tuple(refusals))
+    return Decision(
+        problem, candidates, refusals, partial(_all_offers, problem, facts, options, asked) if left else None
+    )
 
 
-def _able(problem: Problem, facts: KernelFacts, options: Options) -> tuple[str, str, str]:
+def _all_offers(
+    problem: Problem, facts: KernelFacts, options: Options, asked: Sequence[str]
+) -> tuple[list[Candidate], list[Refused]]:
+    candidates, refusals, _ = _offers(problem, facts, options, asked, hopeless=True)
+    return candidates, refusals
+
+
+def _able(problem: Problem, facts: KernelFacts, options: Options) -> Refused:
     """The line of an error that names the backends that could run what those asked for could not."""
     others = [name for name in registry.names() if name not in (options.backend or ())]
-    able, _ = _offers(problem, facts, options, others)
+    able, _ = _all_offers(problem, facts, options, others)
     return "backends that can", "", ", ".join(dict.fromkeys(candidate.backend for candidate in able)) or "none"
 
 
 def _offers(
-    problem: Problem, facts: KernelFacts, options: Options, asked: Any
-) -> tuple[list[Candidate], list[tuple[str, str, str]]]:
+    problem: Problem, facts: KernelFacts, options: Options, asked: Sequence[str], hopeless: bool = False
+) -> tuple[list[Candidate], list[Refused], bool]:
+    """Ask backends; unless `hopeless`, not those that cannot be cheaper than another. Also whether any is left out."""
     candidates: list[Candidate] = []
-    refusals: list[tuple[str, str, str]] = []
-    token, copying = WORKERS.set(options.workers), TRANSFER.set(bool(options.transfer))
+    refusals: list[Refused] = []
+    count = options.workers or cpu.available_workers()  # looked up once: every look asks the system
+    token, copying = WORKERS.set(count), TRANSFER.set(bool(options.transfer))
     limited = options.strict or options.rtol is not None or options.max_memory is not None
+    pricing = prices.current().pricing(problem, count)
+    cheapest, left = math.inf, False
     try:
-        price = prices.current().pricing(problem, workers())
-        for name in sorted(asked):
+        for least, name, backend in _in_turn(problem, asked, pricing, hopeless):
+            if cheapest < least:
+                left = True
+                continue
             try:
-                answer = registry.get(name).offers(problem, facts)
+                answer = backend.offers(problem, facts)
                 if not isinstance(answer, Refusal):
                     _check_offers(answer)
             except (Exception, SystemExit) as error:  # noqa: BLE001  # its own refusal, not the user's crash
@@ -201,13 +269,35 @@ def _offers(
                 if limited and (reason := _limit(offer, options)):
                     refusals.append((name, offer.method, reason))
                 else:
-                    candidates.append(Candidate(name, offer, price(name, offer)))
+                    seconds = pricing.seconds(name, offer)
+                    candidates.append(Candidate(name, offer, seconds))
+                    cheapest = min(cheapest, seconds)
     finally:
         WORKERS.reset(token)
         TRANSFER.reset(copying)
     if len(candidates) > 1:
         candidates.sort(key=lambda candidate: (candidate.seconds, candidate.backend, candidate.offer.method))
-    return candidates, refusals
+    return candidates, refusals, left
+
+
+def _in_turn(
+    problem: Problem, asked: Sequence[str], pricing: prices.Pricing, hopeless: bool
+) -> list[tuple[float, str, Backend]]:
+    """Backends by what their offers cost at least, as far as they say: those that do not come first."""
+    turns: list[tuple[float, str, Backend]] = []
+    later: list[tuple[float, str, Backend]] = []
+    for name in sorted(asked):
+        backend = registry.get(name)
+        says = None if hopeless else getattr(backend, "least_seconds", None)
+        least = 0.0
+        if says is not None:
+            try:
+                least = pricing.least(name, float(says(problem)))
+            except (Exception, SystemExit):  # as if it said nothing
+                log.debug("%s failed to say what its offers cost at least", name, exc_info=True)
+        (later if least > 0 else turns).append((least, name, backend))
+    later.sort(key=itemgetter(0))
+    return turns + later
 
 
 def _check_offers(answer: Any) -> None:
@@ -241,22 +331,21 @@ class Prepared:
     kernel: np.ndarray[Any, Any]
     bias: np.ndarray[Any, Any] | None
     excluded: frozenset[str] = frozenset()
-    declined: list[tuple[str, str, str]] = field(default_factory=list)
+    declined: list[Refused] = field(default_factory=list)
     _filters: dict[int, Filter | None] = field(default_factory=dict)
     _order: tuple[int, ...] = ()  # of the candidates, once their times are measured
     _lock: Any = field(default_factory=threading.Lock)
 
     @property
-    def _numbers(self) -> Sequence[int]:
+    def _numbers(self) -> Iterable[int]:
         """The candidates by number, the one to turn to first first."""
-        return self._order or range(len(self.decision.candidates))
+        return self._order or self.decision.numbers()
 
     @property
     def nbytes(self) -> int:
         """Bytes held: the kernel, and what the filters made of it (as they say, else as was offered)."""
-        offers = [candidate.offer.memory for candidate in self.decision.candidates]
-        held = sum(getattr(made, "nbytes", offers[number]) for number, made in list(self._filters.items()) if made)
-        return self.kernel.nbytes + int(held)
+        made = [(self.decision.candidate(number), one) for number, one in list(self._filters.items()) if one]
+        return self.kernel.nbytes + int(sum(getattr(one, "nbytes", of.offer.memory) for of, one in made))
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """Filter x, into out if given."""
@@ -265,7 +354,7 @@ class Prepared:
             if self.options.measure and not self._order:
                 self._measure(x, out)
             for number in self._numbers:
-                candidate = self.decision.candidates[number]
+                candidate = self.decision.candidate(number)
                 prepared = self._filters[number] if number in self._filters else self._prepare(number)
                 if prepared is None:
                     continue
@@ -278,7 +367,7 @@ class Prepared:
             reasons = [*self.decision.refusals, *self.declined]
             if self.options.backend:
                 reasons.append(_able(self.decision.problem, self.facts, self.options))
-            raise NoBackend(Decision(self.decision.problem, (), tuple(reasons)).explain_none())
+            raise NoBackend(Decision(self.decision.problem, (), reasons).explain_none())
         finally:
             if token is not None:
                 WORKERS.reset(token)
@@ -287,7 +376,7 @@ class Prepared:
     def settled(self) -> Filter | None:
         """The filter that a call turns to first; None while none is prepared, or where it declined before."""
         for number in self._numbers:
-            candidate = self.decision.candidates[number]
+            candidate = self.decision.candidate(number)
             if number not in self._filters:
                 return None
             if (prepared := self._filters[number]) is not None:
@@ -314,14 +403,15 @@ class Prepared:
             times = {number: found for number in likely[:MOST_MEASURED] if (found := self._time(number, x, out))}
             rest = [number for number in range(len(candidates)) if number not in times]
             order = *sorted(times, key=lambda number: times[number]), *rest
-            ordered = replace(self.decision, candidates=tuple(candidates[number] for number in order))
+            problem, refusals = self.decision.problem, self.decision.refusals
+            ordered = Decision(problem, [candidates[number] for number in order], refusals)
             if not self.excluded:
-                _decisions.put((self.decision.problem, self.facts, self.options), ordered, ENTRY_BYTES)
+                _decisions.put((problem, self.facts, self.options), ordered, ENTRY_BYTES)
             self._order = order
 
     def _time(self, number: int, x: Any, out: Any) -> float | None:
         """The least seconds of a candidate's calls; None where it declines."""
-        candidate = self.decision.candidates[number]
+        candidate = self.decision.candidate(number)
         prepared = self._filters[number] if number in self._filters else self._prepare(number)
         if prepared is None:
             return None
@@ -347,7 +437,7 @@ class Prepared:
 
     def _prepare(self, number: int) -> Filter | None:
         """Plan and prepare one candidate; None if it declines this kernel."""
-        candidate = self.decision.candidates[number]
+        candidate = self.decision.candidate(number)
         prepared: Filter | None = None
         try:
             plan = _plan(self.decision.problem, candidate, self.options, self.excluded)
@@ -373,9 +463,11 @@ class Prepared:
     def used(self) -> Candidate:
         """The first candidate that has not declined."""
         declined = {(name, method) for name, method, _ in self.declined}
-        ordered = [self.decision.candidates[number] for number in self._numbers]
-        left = [c for c in ordered if (c.backend, c.offer.method) not in declined]
-        return left[0] if left else self.decision.chosen
+        for number in self._numbers:
+            candidate = self.decision.candidate(number)
+            if (candidate.backend, candidate.offer.method) not in declined:
+                return candidate
+        return self.decision.chosen
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,9 +14,9 @@ from convengine import adjoint
 from convengine.native import cpu
 from convengine.plugin import API, BackendInfo, Offer, Plan, Refusal, Solve, is_installed, workers
 from convengine.problem import KernelFacts, Problem
-from convengine_fft import compiled
+from convengine_fft import compiled, pricing
 from convengine_fft.exactness import JUDGED, exact_limit, largest_sample
-from convengine_fft.tiling import Tiling, candidates, error_factor
+from convengine_fft.tiling import Tiling, candidates, compute_dtype, error_factor
 
 __all__ = ["Backend"]
 
@@ -66,6 +66,16 @@ class Backend:
                 f"sum|kernel| = {facts.abs_sum}, with samples up to {most} only, not {least}"
             )
         return offers
+
+    def least_seconds(self, problem: Problem) -> float:
+        """What transforms of the least that holds the kernel would take, if every sample of theirs were a result."""
+        if problem.op != "forward":
+            return 0.0
+        outputs, item = math.prod(problem.out_shape), compute_dtype(problem).itemsize
+        length, rate = compiled.least_tile(problem)
+        if problem.is_layer:
+            outputs //= problem.channels[1]
+        return pricing.least(item, problem.kernel_spatial, outputs, workers(), length, rate)
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
         """Plan the tile that the offer names."""

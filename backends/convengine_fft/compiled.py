@@ -40,6 +40,7 @@ RATES = {  # 5 N log2 N a second, forward and back, as far as the second-level c
     "baseline": {"f4": 31e9, "f8": 16e9},
     "arm64": {"f4": 31e9, "f8": 16e9},  # not measured: the baseline's, of the same vector width
 }
+FASTEST = {size: max(rates[f"f{size}"] for rates in RATES.values()) for size in (4, 8)}
 LENGTHS = {1: sorted({a * b for a in RADICES for b in (a, 2 * a) if b in RADICES}), 2: sorted(RADICES)}
 
 
@@ -69,6 +70,13 @@ def shape_of(tile: tuple[int, ...]) -> tuple[int, int]:
 @kept_by_form
 def _has_tiles(problem: Problem) -> bool:
     return not problem.is_layer and problem.ndim < 3 and problem.sum_dtype.kind != "c" and problem.taps > 0
+
+
+def least_tile(problem: Problem) -> tuple[int, float]:
+    """The shortest tile for problems of its form, and a rate that none exceeds; zeros where there are no tiles."""
+    if not _has_tiles(problem):
+        return 0, 0.0
+    return LENGTHS[problem.ndim][0], FASTEST[compute_dtype(problem).itemsize]
 
 
 def tilings(problem: Problem, costs: Costs) -> Iterator[Tiling]:

@@ -221,3 +221,23 @@ cdef class OverlapCosts:
             count = <double>tile[0].count * tile[1].count * tile[2].count
             order.prices[number] = self.price(size, count, 1, 1) if size <= most else -1
         return order
+
+
+def least(int item, widths, double outputs, double threads, Py_ssize_t length, double rate):
+    """A time that no call for so many outputs is said to take less than.
+
+    Every sample of a transform would be a result, of the shortest that holds the kernel: from `length` on, at a `rate`
+    no tile exceeds; SciPy's where there are no others, at a rate of 0.
+    """
+    cdef double size = 1, seconds, own, pair
+    for width in widths:
+        size *= <Py_ssize_t>width
+    seconds = SCIPY_CALL + outputs * item * (2 * TRANSFORM * fmax(1, log2(size)) / threads + 2 * COPIES)
+    if rate == 0:
+        return seconds
+    size = 1
+    for width in widths:
+        size *= max(length, <Py_ssize_t>width)
+    pair = PAIR + 10 * size * log2(size) / rate if outputs > 0 else 0
+    own = outputs * (5 * log2(size) / rate + 2 * TOUCH * item) / threads
+    return min(seconds, CALL + fmax(pair, own))

@@ -1,5 +1,6 @@
 """What SciPy is asked for: refusals that all its methods share, then each method's own answer."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -53,6 +54,13 @@ class Backend:
             else:
                 offers.append(Offer(method.name, method.seconds(problem), method.memory(problem), error))
         return offers or Refusal("; ".join(reasons))
+
+    def least_seconds(self, problem: Problem) -> float:
+        """What the fastest of its loops takes, where no sample is computed in vain."""
+        if problem.op != "forward":
+            return 0.0
+        tap = signal.TAP_1D if problem.ndim == 1 else ndimage.TAP
+        return min(signal.PLANE, ndimage.CALL) + math.prod(problem.out_shape) * (ndimage.OUTPUT + problem.taps * tap)
 
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> plugin.Plan:
         """Take the method that the offer names."""

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -72,7 +72,7 @@ def _kind(problem: Problem) -> str:
         return ""
     if summed.kind == "c" or (summed.kind != "f" and samples.itemsize > 2):
         return ""
-    return summed.name if summed.kind == "f" else f"(u)int{8 * samples.itemsize}"
+    return f"float{8 * summed.itemsize}" if summed.kind == "f" else f"(u)int{8 * samples.itemsize}"
 
 
 def key_of(backend: str, problem: Problem, method: str, workers: int) -> Key | None:
@@ -102,26 +102,29 @@ class Prices:
         By backend, method, number of axes, dtype and whether there is more than one thread.
     origin : str
         "offered" where there are none, "shipped", or the file that they were read from.
+    lowering : mapping
+        Those by which some offer is cheaper than it says: by backend, number of axes, dtype, and whether there is more
+        than one thread.
     """
 
     series: Mapping[Key, Series] = field(default_factory=dict)
     origin: str = "offered"
+    lowering: Mapping[tuple[str, int, str, bool], list[Series]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found: dict[tuple[str, int, str, bool], list[Series]] = {}
+        for (backend, _, ndim, dtype, threaded), series in self.series.items():
+            if min(map(min, series.logs)) < 0:
+                found.setdefault((backend, ndim, dtype, threaded), []).append(series)
+        object.__setattr__(self, "lowering", found)
 
     def seconds(self, backend: str, problem: Problem, offer: Offer, workers: int) -> float:
         """What an offer is expected to take."""
-        return self.pricing(problem, workers)(backend, offer)
+        return self.pricing(problem, workers).seconds(backend, offer)
 
-    def pricing(self, problem: Problem, workers: int) -> Callable[[str, Offer], float]:
-        """What offers of a backend for a problem are expected to take: a function of both."""
-        if not (kind := _kind(problem)):
-            return lambda backend, offer: offer.seconds
-        series, ndim, threaded, sizes = self.series, problem.ndim, workers > 1, sizes_of(problem)
-
-        def seconds(backend: str, offer: Offer) -> float:
-            found = series.get((backend, _family(offer.method), ndim, kind, threaded))
-            return offer.seconds if found is None else offer.seconds * found.at(*sizes)
-
-        return seconds
+    def pricing(self, problem: Problem, workers: int) -> "Pricing":
+        """What offers for a problem are expected to take."""
+        return Pricing(self, _kind(problem), problem.ndim, workers > 1, problem)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -151,6 +154,30 @@ class Prices:
             return cls({_key(entry): _series(entry) for entry in values["series"]}, origin)
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+class Pricing:
+    """What offers for one problem are expected to take."""
+
+    __slots__ = ("kind", "ndim", "prices", "problem", "threaded")
+
+    def __init__(self, prices: Prices, kind: str, ndim: int, threaded: bool, problem: Problem) -> None:
+        self.prices, self.kind, self.ndim, self.threaded, self.problem = prices, kind, ndim, threaded, problem
+
+    def seconds(self, backend: str, offer: Offer) -> float:
+        """What an offer of a backend should take."""
+        if not self.kind:
+            return offer.seconds
+        found = self.prices.series.get((backend, _family(offer.method), self.ndim, self.kind, self.threaded))
+        return offer.seconds if found is None else offer.seconds * found.at(*sizes_of(self.problem))
+
+    def least(self, backend: str, seconds: float) -> float:
+        """What offers of a backend should take at least that say so many seconds, or more."""
+        lowering = self.prices.lowering.get((backend, self.ndim, self.kind, self.threaded))
+        if lowering is None:
+            return seconds
+        sizes = sizes_of(self.problem)
+        return seconds * min(1.0, *[series.at(*sizes) for series in lowering])
 
 
 def _key(entry: dict[str, Any]) -> Key:

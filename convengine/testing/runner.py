@@ -18,7 +18,7 @@ from convengine.call import Call
 from convengine.errors import NoBackend
 from convengine.plugin import Offer
 from convengine.problem import KernelFacts, Problem
-from convengine.select import Candidate, Prepared
+from convengine.select import Candidate, Decision, Prepared
 from convengine.testing.arguments import Array
 from convengine.testing.bounds import check, componentwise, gamma, normwise, unit_roundoff
 from convengine.testing.cases import Case
@@ -153,7 +153,7 @@ def methods(
     prepared.decision.require()
 
     def alone(candidate: Candidate) -> Method:
-        decision = replace(prepared.decision, candidates=(candidate,))
+        decision = Decision(prepared.decision.problem, (candidate,), prepared.decision.refusals)
         only = Prepared(decision, prepared.facts, prepared.options, prepared.kernel, prepared.bias)
         return Method(candidate.offer.method, candidate.offer, replace(call, prepared=only))
 

@@ -1,0 +1,71 @@
+# cython: freethreading_compatible=True, language_level=3
+"""What is computed of a problem once, and kept beside its fields: a new problem is asked for some forty such values."""
+
+cdef extern from "Python.h":
+    object PyObject_GenericGetDict(object owner, void* context)
+
+
+cdef class Lazy:
+    """A property that is computed once, and then kept beside the fields."""
+
+    cdef readonly object function
+    cdef readonly str name
+
+    def __init__(self, function):
+        self.function, self.name = function, function.__name__
+
+    @property
+    def __doc__(self):
+        return self.function.__doc__
+
+    def __get__(self, owner, kind):
+        if owner is None:
+            return self
+        value = self.function(owner)
+        (<dict>PyObject_GenericGetDict(owner, NULL))[self.name] = value
+        return value
+
+
+cdef class Shared(Lazy):
+    """A property of all problems of one form: it depends neither on the sizes of x nor on those of the result."""
+
+    def __get__(self, owner, kind):
+        if owner is None:
+            return self
+        return _shared(owner, self.function, self.name)
+
+
+cdef class Kept:
+    """A function of a problem whose results are kept beside its fields."""
+
+    cdef readonly object function
+    cdef readonly str name
+    cdef dict __dict__  # for functools.update_wrapper
+
+    def __init__(self, function, str name):
+        self.function, self.name = function, name
+
+    def __call__(self, problem):
+        cdef dict values = PyObject_GenericGetDict(problem, NULL)
+        found = values.get(self.name)
+        if found is None:
+            found = values[self.name] = self.function(problem)
+        return found
+
+
+cdef class KeptByForm(Kept):
+    """A function of a problem whose results are kept for all problems of its form."""
+
+    def __call__(self, problem):
+        found = (<dict>PyObject_GenericGetDict(problem, NULL)).get(self.name)
+        return _shared(problem, self.function, self.name) if found is None else found
+
+
+cdef object _shared(owner, function, str name):
+    """Compute a value, and keep it beside the fields of an object and with its form."""
+    cdef dict values = PyObject_GenericGetDict(owner, NULL)
+    value = values[name] = function(owner)
+    form = values.get("form")
+    if form is not None:
+        (<dict>form)[name] = value
+    return value
