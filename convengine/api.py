@@ -120,13 +120,15 @@ def memory_of(x: Any) -> str:
     return f"cuda:{x.device.id}" if hasattr(x, "__cuda_array_interface__") else "host"
 
 
-def new_call(name: str, first: Any, second: Any, keywords: dict[str, Any], out: Any, options: Options) -> Call:
+def new_call(
+    name: str, first: Any, second: Any, keywords: dict[str, Any], out: Any, options: Options, copy: bool = True
+) -> Call:
     """Read the arguments and prepare the filter: the cold path."""
     ndim, flip, op = KINDS[name]
     explicit = keywords["dtype"] is not None or out is not None
     if op == "forward":
         reading = read(ndim, flip, first, second, **keywords, out=out, memory=memory_of(first))
-        return Call.of(reading, options, explicit=explicit)
+        return Call.of(reading, options, explicit=explicit, copy=copy)
     if op == "grad_input":
         reading = read_grad_input(ndim, flip, first, second, **keywords, out=out, memory=memory_of(first))
         return Call.of(reading, options, explicit=explicit)

@@ -49,12 +49,13 @@ class Call:
         explicit: bool,
         flipped: tuple[int, ...] = (),
         conjugated: bool = False,
+        copy: bool = True,
     ) -> "Call":
-        """Choose and prepare; `explicit` says whether the user named the result's dtype."""
+        """Choose and prepare; `explicit`: the user named the result's dtype; `copy` the kernel, too."""
         problem = reading.problem
         forward, prepared = problem.op == "forward", None
         if problem.taps > 0 if forward else 0 not in (*problem.out_shape, *problem.result_shape):
-            prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options)
+            prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options, copy=copy)
         else:
             select.require(_one_channel(problem) if forward else _smallest(problem), options)
         identity = _in_order(reading.x_axes) and _in_order(reading.out_axes)

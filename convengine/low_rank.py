@@ -27,10 +27,8 @@ def roundoff(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).eps) / 2 if dtype.kind in "fc" else 0.0
 
 
-def matrix_rank(kernel: Array, wide: Array | None = None) -> int:
+def matrix_rank(kernel: Array) -> int:
     """Count the outer products that add up to a finite matrix, to within the rounding of its dtype.
-
-    `wide` is the same in float64 or complex128, contiguous, if it is at hand.
 
     By crosses: the largest entry of what is left, its column times its row over itself, is taken away until nothing is
     left. No entry of a cross is larger than its pivot, so that the roundings of the kernel do not grow much.
@@ -46,18 +44,20 @@ def matrix_rank(kernel: Array, wide: Array | None = None) -> int:
     >>> matrix_rank(np.outer(g, g).astype(np.float32)), matrix_rank(np.eye(3))
     (1, 3)
     """
-    if wide is None:
-        wide = np.ascontiguousarray(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64)
-    most = min(kernel.shape)
-    limit = min(most, max(2, WORK // max(kernel.size, 1)))
-    rank, whole = values.crosses(wide, NOISE * max(roundoff(kernel.dtype), roundoff(wide.dtype)), limit)
+    wide = np.ascontiguousarray(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64)
+    return rank_of(wide, kernel.dtype, float(np.abs(wide).max(initial=0)))
+
+
+def rank_of(matrix: Array, dtype: np.dtype[Any], largest: float) -> int:
+    """The same, of values of a dtype as contiguous float32, float64 or complex128, whose largest size is known."""
+    most = min(matrix.shape)
+    limit = min(most, max(2, WORK // max(matrix.size, 1)))
+    rank, whole = values.crosses(matrix, NOISE * max(roundoff(dtype), roundoff(matrix.dtype)), limit, largest)
     return rank if whole or limit == most else 0
 
 
-def separate(kernel: Array, wide: Array | None = None) -> tuple[Array, Array, float]:
+def separate(kernel: Array) -> tuple[Array, Array, float]:
     """Two vectors whose outer product is a real matrix of rank 1, or nearly.
-
-    `wide` is the same in float64, contiguous, if it is at hand.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def separate(kernel: Array, wide: Array | None = None) -> tuple[Array, Array, fl
     >>> separate(np.array([[2, 0, -2], [4, 0, -4]]))
     (array([2, 4]), array([ 1,  0, -1]), 0.0)
     """
-    matrix = np.ascontiguousarray(kernel, np.float64) if wide is None else wide
+    matrix = np.ascontiguousarray(kernel, np.float64)
     whole, unit = _whole(kernel, matrix)
     if whole is not None:
         at = int(np.abs(whole).max(axis=1).argmax())

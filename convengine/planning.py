@@ -66,7 +66,7 @@ class PlannedFilter:
         said |= keywords
         like = x_like if isinstance(x_like, Like) else _like(x_like)
         self._arguments = name, like, kernel, options, keywords
-        self._call = new_call(name, like, kernel, said, None, options)
+        self._call = new_call(name, like, kernel, said, None, options, copy=False)
         if self._call.prepared is not None:
             self._call.prepared.decision.require()  # NoBackend now, not at the first frame
 

@@ -328,7 +328,11 @@ Solve: TypeAlias = Callable[[Problem], Plan]
 
 @runtime_checkable
 class Backend(Protocol):
-    """A plug-in. It may also have `api` (int) and `info()` -> BackendInfo.
+    """A plug-in. It may also have `api` (int), `info()` -> BackendInfo and `least_seconds(problem)` -> float.
+
+    What `least_seconds` returns, no offer for the problem costs less, whatever the kernel and by as many workers as
+    `workers` says. A backend that says so is not asked for offers where another's is cheaper than that, until somebody
+    explains the choice or the other declines; 0 says nothing.
 
     Examples
     --------

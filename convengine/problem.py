@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache, update_wrapper
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from convengine.boundary import Boundary, most_copies
-from convengine.low_rank import matrix_rank, separate
+from convengine.low_rank import rank_of, separate
 from convengine.native import keeping, values
 
 __all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "kept", "kept_by_form", "sum_dtype"]
@@ -209,7 +210,7 @@ class Problem:
 
     @shared
     def _form_hash(self) -> int:
-        return hash(tuple(getattr(self, name) for name in FORM))
+        return hash(FORM(self))
 
     @lazy
     def _hash(self) -> int:
@@ -315,7 +316,7 @@ def _name(function: Callable[[Problem], Any]) -> str:
 
 
 FIELDS = tuple(field.name for field in fields(Problem))
-FORM = tuple(name for name in FIELDS if name not in ("x_shape", "out_shape"))
+FORM = attrgetter(*(name for name in FIELDS if name not in ("x_shape", "out_shape")))
 
 
 @dataclass(frozen=True)
@@ -357,6 +358,16 @@ class KernelFacts:
     smallest: float = 0.0
     dropped: float = math.inf
 
+    @lazy
+    def _hash(self) -> int:
+        return hash(FACTS(self))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KernelFacts, FACTS(self)  # a hash holds in its own process alone
+
     @classmethod
     def unknown(cls, ndim: int) -> "KernelFacts":
         """Facts that allow the most, for weights not at hand; who relies on them must look at the weights later."""
@@ -365,13 +376,17 @@ class KernelFacts:
     @classmethod
     def of(cls, kernel: np.ndarray[Any, Any], ndim: int) -> "KernelFacts":
         """Read the facts off a canonical kernel with `ndim` spatial axes."""
-        wide = np.ascontiguousarray(kernel, np.complex128 if kernel.dtype.kind == "c" else np.float64)
+        wide: Any = np.complex128 if kernel.dtype.kind == "c" else np.float64
+        if kernel.dtype.char in "fd":
+            wide = kernel.dtype
+        looked_at = np.ascontiguousarray(kernel, wide)
         filters = kernel.shape[0] if kernel.ndim > ndim else 1  # one for each output channel of a layer
-        rows = wide.reshape(filters, wide.size // max(filters, 1))
+        rows = looked_at.reshape(filters, looked_at.size // max(filters, 1))
         integer = is_integer(kernel.dtype)
         abs_sum: float | int
-        abs_sum, norm, smallest, box, nonnegative, symmetry = values.look(rows, kernel.shape[kernel.ndim - ndim :])
-        finite = abs_sum < math.inf or bool(np.isfinite(wide).all())
+        shape = kernel.shape[kernel.ndim - ndim :]
+        abs_sum, norm, smallest, largest, box, nonnegative, symmetry = values.look(rows, shape)
+        finite = abs_sum < math.inf or bool(np.isfinite(looked_at).all())
         if not integer:
             abs_sum, norm, smallest = _power_above(abs_sum), _power_above(norm), min(smallest, SMALL)
         elif abs_sum < EXACT_SUM:
@@ -383,11 +398,14 @@ class KernelFacts:
         held = not integer or kernel.dtype.itemsize < 8 or abs_sum < EXACT  # all that differ, differ as float64
         rank, dropped = 0, math.inf
         if finite and kernel.ndim == ndim and ndim < 3:
-            rank = matrix_rank(kernel, wide) if ndim == 2 else 1
+            rank = rank_of(looked_at, kernel.dtype, largest) if ndim == 2 else 1
             if rank == 1 and ndim == 2 and kernel.dtype.kind != "c":
-                dropped = _power_above(separate(kernel, wide)[2])
+                dropped = _power_above(separate(kernel)[2])
         symmetry = symmetry if held else ("",) * ndim
         return cls(rank, symmetry, held and box, abs_sum, norm, finite, nonnegative, smallest, dropped)
+
+
+FACTS = attrgetter(*(field.name for field in fields(KernelFacts)))
 
 
 def _power_above(value: float) -> float:

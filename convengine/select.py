@@ -247,11 +247,11 @@ def _offers(
     count = options.workers or cpu.available_workers()  # looked up once: every look asks the system
     token, copying = WORKERS.set(count), TRANSFER.set(bool(options.transfer))
     limited = options.strict or options.rtol is not None or options.max_memory is not None
-    pricing = prices.current().pricing(problem, count)
     cheapest, left = math.inf, False
     try:
-        for least, name, backend in _in_turn(problem, asked, pricing, hopeless):
-            if cheapest < least:
+        pricing = prices.current().pricing(problem, count)
+        for least, name, backend in _in_turn(problem, asked, hopeless):
+            if least > 0 and pricing.are_dearer(name, least, cheapest):
                 left = True
                 continue
             try:
@@ -280,10 +280,8 @@ def _offers(
     return candidates, refusals, left
 
 
-def _in_turn(
-    problem: Problem, asked: Sequence[str], pricing: prices.Pricing, hopeless: bool
-) -> list[tuple[float, str, Backend]]:
-    """Backends by what their offers cost at least, as far as they say: those that do not come first."""
+def _in_turn(problem: Problem, asked: Sequence[str], hopeless: bool) -> list[tuple[float, str, Backend]]:
+    """Backends by what they say that their offers cost at least: those that say nothing come first."""
     turns: list[tuple[float, str, Backend]] = []
     later: list[tuple[float, str, Backend]] = []
     for name in sorted(asked):
@@ -292,7 +290,7 @@ def _in_turn(
         least = 0.0
         if says is not None:
             try:
-                least = pricing.least(name, float(says(problem)))
+                least = float(says(problem))
             except (Exception, SystemExit):  # as if it said nothing
                 log.debug("%s failed to say what its offers cost at least", name, exc_info=True)
         (later if least > 0 else turns).append((least, name, backend))
@@ -560,8 +558,9 @@ def prepare(
     bias: np.ndarray[Any, Any] | None,
     options: Options,
     excluded: frozenset[str] = frozenset(),
+    copy: bool = True,
 ) -> Prepared:
-    """Choose, and return what prepares the kernel at its first call.
+    """Choose, and return what prepares the kernel at its first call; `copy` it unless nobody will write to it.
 
     For op "grad_kernel", `kernel` is the gradient of the output: for one call, so it is neither looked at nor copied.
     """
@@ -570,4 +569,5 @@ def prepare(
         return Prepared(decide(problem, facts, options), facts, options, kernel, None, excluded)
     facts = KernelFacts.of(kernel, problem.ndim)
     decision = decide(problem, facts, options)
-    return Prepared(decision, facts, options, kernel.copy(), None if bias is None else bias.copy(), excluded)
+    kernel = kernel.copy() if copy else np.ascontiguousarray(kernel)
+    return Prepared(decision, facts, options, kernel, None if bias is None else bias.copy(), excluded)

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ import pytest
 
 import convengine as ce
 from convengine import config, prices, registry, select, tuning
-from convengine.plugin import Offer, Refusal, finish, workers
+from convengine.plugin import Declined, Offer, Refusal, finish, workers
 from convengine.prices import Prices, Series
 
 X, KERNEL = np.ones((64, 64), np.float32), np.arange(25, dtype=np.float32).reshape(5, 5) - 7
@@ -215,6 +216,92 @@ class TestChoice:
         registry.stand_in("scipy", Timed("scipy", {"b": (1e-9, 0), "a": (1e-9, 0)}))
         prices.use(Prices())
         assert ce.explain(X, KERNEL).chosen.method == "a"
+
+
+class Modest(Timed):
+    """Says what its offers cost at least, and counts how often it is asked for them."""
+
+    def __init__(self, methods, least):
+        super().__init__("scipy", methods)
+        self.least_seconds, self.asked = least, 0
+
+    def offers(self, problem, facts):
+        self.asked += 1
+        return super().offers(problem, facts)
+
+
+class TestLeast:
+    """Backends that say what they cost at least."""
+
+    @pytest.fixture
+    def modest(self):
+        backend = Modest({"slow": (9e-3, 0)}, lambda problem: 8e-3)
+        registry.stand_in("scipy", backend)
+        prices.use(Prices())
+        return backend
+
+    def test_who_cannot_be_cheaper_is_not_asked_until_somebody_wants_to_know(self, modest):
+        plan = ce.plan("corr2d", X, KERNEL)
+        plan(X)
+        assert plan.backend == "cython" and modest.asked == 0
+        found = ce.explain(X, KERNEL)
+        assert modest.asked == 1
+        assert [row.backend for row in found.rows if row.status == "possible"][-1] == "scipy"
+        assert found.chosen.method == plan.method
+
+    def test_who_may_be_cheaper_is_asked(self, modest):
+        modest.methods = {"quick": (1e-9, 0)}
+        for least in (0.0, 1e-9, 1e-6):
+            modest.least_seconds = lambda problem, least=least: min(least, 1e-9)
+            ce.clear_cache()
+            assert ce.plan("corr2d", X, KERNEL).method == "quick"
+
+    def test_a_table_that_makes_offers_cheaper_counts(self, modest):
+        prices.use(Prices({("scipy", "slow", 2, "float32", threaded): series(1e-8) for threaded in (True, False)}))
+        ce.clear_cache()
+        assert ce.plan("corr2d", X, KERNEL).method == "slow"
+
+    def test_one_that_is_asked_for_by_name_is_asked(self, modest):
+        assert ce.plan("corr2d", X, KERNEL, backend="scipy").method == "slow"
+        assert ce.plan("corr2d", X, KERNEL, backend=("scipy", "cython")).backend == "cython"
+
+    @pytest.mark.parametrize("least", [float("nan"), "much", ZeroDivisionError])
+    def test_what_says_nothing_is_asked(self, modest, least):
+        def fail(problem):
+            raise least
+
+        modest.least_seconds = fail if isinstance(least, type) else lambda problem: least
+        ce.plan("corr2d", X, KERNEL)
+        assert modest.asked == 1
+
+    def test_where_the_first_declines_the_others_are_asked(self, modest):
+        class Declining(Timed):
+            def plan(self, problem, offer, solve):
+                raise Declined("not today")
+
+        modest.methods = {"slow": (9e-3, 0)}
+        registry.stand_in("cython", Declining("cython", {"never": (1e-9, 0)}))
+        registry.stand_in("fft", Declining("fft", {"neither": (2e-9, 0)}))
+        plan = ce.plan("corr2d", X, KERNEL)
+        assert plan.backend == "cython" and modest.asked == 0
+        assert plan(X)[0, 0] == len("slow") and plan.method == "slow"
+
+    def test_the_first_is_the_cheapest_of_all(self, level):
+        left_out = 0
+        for case in tuning._random_cases(150, seed=11):
+            prepared = case.prepared()
+            decision = prepared.decision
+            everyone = select._all_offers(decision.problem, prepared.facts, prepared.options, registry.names())[0]
+            left_out += decision._ask is not None
+            assert decision.first == everyone[0]
+            assert decision.candidates == tuple(everyone)
+        assert left_out >= 100
+
+    def test_threads_may_want_to_know_at_once(self, modest):
+        decision = ce.plan("corr2d", X, KERNEL)._call.prepared.decision
+        with ThreadPoolExecutor(8) as executor:
+            found = [future.result() for future in [executor.submit(lambda: decision.candidates) for _ in range(8)]]
+        assert modest.asked == 1 and all(one is found[0] for one in found)
 
 
 class TestMeasure:

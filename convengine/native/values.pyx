@@ -3,100 +3,82 @@
 
 from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
 cdef extern from "<complex.h>" nogil:
     double cabs(double complex)
 
+ctypedef double complex complex_t
+
 ctypedef fused number:
+    float
     double
-    double complex
+    complex_t
 
 
 cdef inline double size_of(number value) noexcept nogil:
     cdef double square
-    if number is double:
-        return fabs(value)
-    else:
+    if number is complex_t:
         square = value.real * value.real + value.imag * value.imag
         return sqrt(square) if 1e-280 < square < 1e280 else cabs(value)  # which is slow, and never overflows
+    else:
+        return fabs(value)
 
-
-# Values go in turn to LANES of numbers, so that none waits for the one before.
 
 cdef enum:
-    LANES = 4
+    LANES = 4  # numbers that values go to in turn, so that none waits for the one before
 
-cdef struct range_t:
-    double largest, least  # of absolute values
+cdef struct look_t:
+    double largest, least, sizes, squares
     bint finite, nonnegative, box
 
-cdef struct sums_t:
-    double sizes, squares  # of values divided by the scale
 
-cdef struct lane_t:
-    double largest, least, lowest
-    double nothing  # 0 while all are finite: inf - inf is NaN
-    Py_ssize_t others
-
-
-cdef inline void meet(lane_t* lane, number value, number first) noexcept nogil:
-    cdef double size = size_of(value)
-    lane.largest, lane.least = max(lane.largest, size), min(lane.least, size)
-    lane.nothing += size - size
-    lane.others += value != first
-    if number is double:
-        lane.lowest = min(lane.lowest, value)
-
-
-cdef range_t range_of(const number* values, Py_ssize_t count) noexcept nogil:
-    """The range of one value or more."""
-    cdef lane_t lanes[LANES]
-    cdef lane_t all_of
+cdef look_t look_at(const number* values, Py_ssize_t count, number first) noexcept nogil:
+    """What some values hold."""
+    cdef double[LANES] largest, least, sizes, squares
+    cdef double size
+    cdef look_t found = look_t(0, INFINITY, 0, 0, True, number is not complex_t, True)
     cdef Py_ssize_t at, whole = count - count % LANES
     cdef int lane
     for lane in range(LANES):
-        lanes[lane] = lane_t(0, INFINITY, INFINITY, 0, 0)
+        largest[lane] = sizes[lane] = squares[lane] = 0
+        least[lane] = INFINITY
     for at in range(whole // LANES):
         for lane in range(LANES):
-            meet(&lanes[lane], values[LANES * at + lane], values[0])
+            size = size_of(values[LANES * at + lane])
+            largest[lane] = size if size > largest[lane] else largest[lane]
+            least[lane] = size if size < least[lane] else least[lane]
+            sizes[lane] += size
+            squares[lane] += size * size
     for at in range(whole, count):
-        meet(&lanes[0], values[at], values[0])
-    all_of = lanes[0]
-    for lane in range(1, LANES):
-        all_of.largest, all_of.least = max(all_of.largest, lanes[lane].largest), min(all_of.least, lanes[lane].least)
-        all_of.lowest, all_of.others = min(all_of.lowest, lanes[lane].lowest), all_of.others + lanes[lane].others
-        all_of.nothing += lanes[lane].nothing
-    cdef bint finite = all_of.nothing == 0 and all_of.largest < INFINITY
-    cdef bint nonnegative = number is double and all_of.lowest >= 0
-    if not finite and nonnegative:  # NaN is not the lowest of any values
+        size = size_of(values[at])
+        largest[0], least[0] = max(largest[0], size), min(least[0], size)
+        sizes[0], squares[0] = sizes[0] + size, squares[0] + size * size
+    for lane in range(LANES):
+        found.largest, found.least = max(found.largest, largest[lane]), min(found.least, least[lane])
+        found.sizes, found.squares = found.sizes + sizes[lane], found.squares + squares[lane]
+    if not isfinite(found.sizes):  # it may be too large as a sum alone
         for at in range(count):
-            nonnegative = nonnegative and values[at] == values[at]
-    return range_t(all_of.largest, all_of.least, finite, nonnegative, all_of.others == 0)
+            found.finite = found.finite and isfinite(size_of(values[at]))
+    at = 0
+    while at < count and values[at] == first:
+        at += 1
+    found.box = at == count
+    if number is not complex_t:
+        at = 0
+        while at < count and values[at] >= 0:
+            at += 1
+        found.nonnegative = at == count
+    return found
 
 
-cdef inline void add(sums_t* sums, double size, double scale) noexcept nogil:
-    sums.sizes += size
-    if scale != 1:
-        size /= scale
-    sums.squares += size * size
-
-
-cdef sums_t sums_of(const number* values, Py_ssize_t count, double scale) noexcept nogil:
-    cdef sums_t lanes[LANES]
-    cdef Py_ssize_t at, whole = count - count % LANES
-    cdef int lane
-    for lane in range(LANES):
-        lanes[lane] = sums_t(0, 0)
-    for at in range(whole // LANES):
-        for lane in range(LANES):
-            add(&lanes[lane], size_of(values[LANES * at + lane]), scale)
-    for at in range(whole, count):
-        add(&lanes[0], size_of(values[at]), scale)
-    for lane in range(1, LANES):
-        lanes[0].sizes += lanes[lane].sizes
-        lanes[0].squares += lanes[lane].squares
-    return lanes[0]
+cdef double squares_of(const number* values, Py_ssize_t count, double scale) noexcept nogil:
+    """The sum of squares of values over the scale."""
+    cdef double total = 0, size
+    cdef Py_ssize_t at
+    for at in range(count):
+        size = size_of(values[at]) / scale
+        total += size * size
+    return total
 
 
 def look(const number[:, ::1] rows, tuple shape):
@@ -104,27 +86,31 @@ def look(const number[:, ::1] rows, tuple shape):
 
     Returns
     -------
-    most, norm, least : float
-        Largest sum of absolute values and largest 2-norm of a row, and the smallest absolute value; inf, inf, 0 where a
-        value is not finite. In float64, in any order: exact for whole numbers that add up to less than 2**26.
+    most, norm, least, largest : float
+        Largest sum of absolute values and largest 2-norm of a row, the smallest and the largest absolute value; inf,
+        inf, 0, inf where a value is not finite. In float64, in any order: exact for whole numbers that add up to less
+        than 2**26.
     box, nonnegative : bool
         Whether all values are one; whether none is negative, NaN or complex.
     symmetry : tuple of str
         "even", "odd" or "" under a flip of each axis of the shape.
     """
     cdef Py_ssize_t row, axis, after, n, columns = rows.shape[1], count = rows.shape[0] * rows.shape[1]
-    cdef double scale, most = 0, norm = 0
-    cdef range_t all_of = range_t(0, INFINITY, True, number is double, count > 0)
-    cdef sums_t sums
+    cdef double most = 0, norm = 0, largest = 0, least = INFINITY, scale
+    cdef bint finite = True, nonnegative = number is not complex_t, box = count > 0
+    cdef look_t found
     cdef list symmetry = []
     if count:
-        all_of = range_of(&rows[0, 0], count)
-    scale = 1 if 1e-100 < all_of.largest < 1e100 else all_of.largest  # so that squares neither overflow nor vanish
-    if all_of.finite and all_of.largest:
         for row in range(rows.shape[0]):
-            sums = sums_of(&rows[row, 0], columns, scale)
-            most = max(most, sums.sizes)
-            norm = max(norm, scale * sqrt(sums.squares))
+            found = look_at(&rows[row, 0], columns, rows[0, 0])
+            finite, nonnegative, box = finite and found.finite, nonnegative and found.nonnegative, box and found.box
+            most, norm = max(most, found.sizes), max(norm, sqrt(found.squares))
+            largest, least = max(largest, found.largest), min(least, found.least)
+    finite = finite and largest < INFINITY
+    if finite and largest and not 1e-100 < largest < 1e100:  # squares overflow or vanish
+        norm, scale = 0, largest
+        for row in range(rows.shape[0]):
+            norm = max(norm, scale * sqrt(squares_of(&rows[row, 0], columns, scale)))
     after = 1
     for axis in range(len(shape)):
         after *= shape[axis]
@@ -134,9 +120,9 @@ def look(const number[:, ::1] rows, tuple shape):
         n = shape[axis]
         after //= max(n, 1)
         symmetry.append(flip(rows, n, after) if count else "even")
-    if not all_of.finite:
-        return INFINITY, INFINITY, 0.0, all_of.box, all_of.nonnegative, tuple(symmetry)
-    return most, norm, all_of.least if count else 0.0, all_of.box, all_of.nonnegative, tuple(symmetry)
+    if not finite:
+        return INFINITY, INFINITY, 0.0, INFINITY, box, nonnegative, tuple(symmetry)
+    return most, norm, least if count else 0.0, largest, box, nonnegative, tuple(symmetry)
 
 
 cdef str flip(const number[:, ::1] rows, Py_ssize_t n, Py_ssize_t after):
@@ -158,13 +144,15 @@ cdef str flip(const number[:, ::1] rows, Py_ssize_t n, Py_ssize_t after):
 cdef double largest_of(const number* values, Py_ssize_t count) noexcept nogil:
     """The largest of |values|, not NaN; -1 if there is none."""
     cdef double largest[LANES]
+    cdef double size
     cdef Py_ssize_t at, whole = count - count % LANES
     cdef int lane
     for lane in range(LANES):
         largest[lane] = -1
     for at in range(whole // LANES):
         for lane in range(LANES):
-            largest[lane] = max(largest[lane], size_of(values[LANES * at + lane]))
+            size = size_of(values[LANES * at + lane])
+            largest[lane] = size if size > largest[lane] else largest[lane]
     for at in range(whole, count):
         largest[0] = max(largest[0], size_of(values[at]))
     for lane in range(1, LANES):
@@ -176,39 +164,59 @@ cdef enum:
     SOME = 6  # rows and columns that are looked at before all are: nearly every matrix of a high rank shows it there
 
 
-def crosses(const number[:, ::1] matrix, double share, Py_ssize_t limit):
+def crosses(const number[:, ::1] matrix, double share, Py_ssize_t limit, double largest):
     """How many crosses leave nothing above a share of the largest value of a matrix; and whether so many do.
 
     A cross is the column of the largest entry times its row over that entry. None, and it is so, for zeros and where
     the share under- or overflows.
     """
+    cdef complex_t some[SOME * SOME]
+    if number is complex_t:
+        return _crosses(matrix, share * largest, limit, some)
+    else:
+        return _crosses(matrix, share * largest, limit, <double*>some)
+
+
+ctypedef fused wide:  # in which crosses are taken away
+    double
+    complex_t
+
+
+cdef inline void put(wide* place, number value) noexcept nogil:
+    if wide is complex_t or number is not complex_t:  # no other is asked for
+        place[0] = value
+
+
+cdef _crosses(const number[:, ::1] matrix, double noise, Py_ssize_t limit, wide* some):
     cdef Py_ssize_t rows = matrix.shape[0], columns = matrix.shape[1], rank, row, column
-    cdef number some[SOME * SOME]
-    cdef double noise = share * largest_of(&matrix[0, 0], rows * columns) if rows * columns else 0
+    cdef wide* left
     if not 0 < noise < INFINITY:
         return 0, True
     if limit < SOME <= min(rows, columns):
         for row in range(SOME):
             for column in range(SOME):
-                some[row * SOME + column] = matrix[row * (rows - 1) // (SOME - 1), column * (columns - 1) // (SOME - 1)]
+                put(some + row * SOME + column,
+                    matrix[row * (rows - 1) // (SOME - 1), column * (columns - 1) // (SOME - 1)])
         if rank_of(some, SOME, SOME, noise, limit) < 0:
             return limit, False
-    cdef number* left = <number*>malloc(rows * columns * sizeof(number))
+    left = <wide*>malloc(rows * columns * sizeof(wide))
     if left == NULL:
         raise MemoryError
-    memcpy(left, &matrix[0, 0], rows * columns * sizeof(number))
+    for row in range(rows):
+        for column in range(columns):
+            put(left + row * columns + column, matrix[row, column])
     rank = rank_of(left, rows, columns, noise, limit)
     free(left)
     return (limit, False) if rank < 0 else (rank, True)
 
 
 cdef Py_ssize_t rank_of(
-        number* left, Py_ssize_t rows, Py_ssize_t columns, double noise, Py_ssize_t limit) noexcept nogil:
+        wide* left, Py_ssize_t rows, Py_ssize_t columns, double noise, Py_ssize_t limit) noexcept nogil:
     """How many crosses, taken from `left`, leave nothing above the noise; -1 if more than the limit."""
     cdef Py_ssize_t rank, row, column, at
     cdef double most
-    cdef number factor
-    cdef number* pivot
+    cdef wide factor
+    cdef wide* pivot
     for rank in range(limit + 1):
         most = largest_of(left, rows * columns)
         if most <= noise:

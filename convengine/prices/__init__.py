@@ -58,6 +58,9 @@ class Series:
         return float(2 ** values.between(self.sizes, self.widths, self.logs, size, width))
 
 
+Lowering = tuple[float, tuple[Series, ...]]
+
+
 @lru_cache(maxsize=1024)
 def _family(method: str) -> str:
     """A method's name without level, rank and tile."""
@@ -103,19 +106,21 @@ class Prices:
     origin : str
         "offered" where there are none, "shipped", or the file that they were read from.
     lowering : mapping
-        Those by which some offer is cheaper than it says: by backend, number of axes, dtype, and whether there is more
-        than one thread.
+        The least quotient and the series by which some offer is cheaper than it says: by backend, number of axes,
+        dtype, and whether there is more than one thread.
     """
 
     series: Mapping[Key, Series] = field(default_factory=dict)
     origin: str = "offered"
-    lowering: Mapping[tuple[str, int, str, bool], list[Series]] = field(init=False, repr=False, compare=False)
+    lowering: Mapping[tuple[str, int, str, bool], Lowering] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        found: dict[tuple[str, int, str, bool], list[Series]] = {}
+        found: dict[tuple[str, int, str, bool], Lowering] = {}
         for (backend, _, ndim, dtype, threaded), series in self.series.items():
-            if min(map(min, series.logs)) < 0:
-                found.setdefault((backend, ndim, dtype, threaded), []).append(series)
+            if (least := min(map(min, series.logs))) < 0:
+                before, others = found.get((backend, ndim, dtype, threaded), (1.0, ()))
+                # A little less: what is interpolated may be rounded.
+                found[backend, ndim, dtype, threaded] = min(before, 2 ** (least - 1e-9)), (*others, series)
         object.__setattr__(self, "lowering", found)
 
     def seconds(self, backend: str, problem: Problem, offer: Offer, workers: int) -> float:
@@ -171,13 +176,16 @@ class Pricing:
         found = self.prices.series.get((backend, _family(offer.method), self.ndim, self.kind, self.threaded))
         return offer.seconds if found is None else offer.seconds * found.at(*sizes_of(self.problem))
 
-    def least(self, backend: str, seconds: float) -> float:
-        """What offers of a backend should take at least that say so many seconds, or more."""
-        lowering = self.prices.lowering.get((backend, self.ndim, self.kind, self.threaded))
-        if lowering is None:
-            return seconds
+    def are_dearer(self, backend: str, seconds: float, cheapest: float) -> bool:
+        """Whether offers of a backend that say so many seconds, or more, should take longer than another."""
+        found = self.prices.lowering.get((backend, self.ndim, self.kind, self.threaded))
+        if found is None or cheapest >= seconds:
+            return cheapest < seconds
+        lowest, lowering = found
+        if cheapest < seconds * lowest:  # wherever the problem lies on the grids
+            return True
         sizes = sizes_of(self.problem)
-        return seconds * min(1.0, *[series.at(*sizes) for series in lowering])
+        return cheapest < seconds * min(1.0, *[series.at(*sizes) for series in lowering])
 
 
 def _key(entry: dict[str, Any]) -> Key:

@@ -21,7 +21,7 @@ import pytest
 
 import convengine as ce
 from convengine import registry
-from convengine.plugin import Offer, Refusal
+from convengine.plugin import WORKERS, Offer, Refusal
 from convengine.testing import subjects
 from convengine.testing.arguments import Array
 from convengine.testing.cases import Case
@@ -162,6 +162,24 @@ class BackendContract(Laws, ChoiceLaws, GradientLaws):
             self.require(different, f"refuse {asked_for}, or offer methods of different names; got {names}")
             for offer in offers:
                 self.require_comparable(offer, asked_for.is_integer, str(asked_for))
+
+    @pytest.mark.parametrize("workers", [1, 2, 16])
+    def test_no_offer_is_below_the_least(self, workers: int) -> None:
+        """What a backend says that its offers cost at least, they do, or it would not be asked where it is cheapest."""
+        backend = registry.get(self.name)
+        if (says := getattr(backend, "least_seconds", None)) is None:
+            pytest.skip("says nothing of it, and is always asked")
+        token = WORKERS.set(workers)
+        try:
+            for case in [*SOURCES["covering"]().values(), *subjects.large().values()]:
+                if (question := asked(self.name, case)) is None:
+                    continue
+                least, answer = says(question[0]), backend.offers(*question)
+                for offer in () if isinstance(answer, Refusal) else answer:
+                    within = 0 <= least <= offer.seconds
+                    self.require(within, f"offer nothing below the least of {question[0]}, {least} s; got {offer}")
+        finally:
+            WORKERS.reset(token)
 
     def require_comparable(self, offer: Offer, exact: bool, problem: str) -> None:
         """Each number of an offer must say something."""

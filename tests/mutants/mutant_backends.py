@@ -302,6 +302,13 @@ class Unpriced(toy_backend.Backend):
         return [Offer("loops", 0.0, 0, 0.0 if problem.is_integer else 1e-3)]
 
 
+class Discouraging(toy_backend.Backend):  # says that it costs more than it does
+    name = "discouraging"
+
+    def least_seconds(self, problem: Any) -> float:
+        return 1.0
+
+
 class BorderDropped(toy_backend.Backend):  # what the border was made from gets nothing back
     name = "border-dropped"
 
@@ -347,4 +354,4 @@ class WithoutLast:
 
 WRONG_GRADIENTS = (BorderDropped, GradientFlipped, ImageLost)
 MUTANTS |= {kind.name: kind for kind in WRONG_GRADIENTS}
-MUTANTS |= {kind.name: kind for kind in (Boastful, Everywhere, Greedy, Moody, Underpriced, Unpriced)}
+MUTANTS |= {kind.name: kind for kind in (Boastful, Discouraging, Everywhere, Greedy, Moody, Underpriced, Unpriced)}
