@@ -1,7 +1,7 @@
 """The CUDA kernels of the backend cupy, on the host: every variant that the cases call for runs, as C++.
 
 A compiler of the host takes the text that NVRTC would take; cuda_on_host.h stands for CUDA. Which addresses are read
-and written, and how often, is looked at; what a GPU makes of the text is not: see test_a_gpu... in test_cupy.py.
+and written, and how often, is looked at; what a GPU makes of the text is not: see test_cupy_gpu.py.
 """
 
 from collections import Counter

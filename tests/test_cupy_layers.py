@@ -1,6 +1,6 @@
 """The CUDA kernel for layers of the backend cupy, on the host: every tile and dtype runs, as C++ (see cuda_on_host.h).
 
-What a GPU makes of the text is not seen here: see test_a_gpu... in test_cupy.py.
+What a GPU makes of the text is not seen here: see test_cupy_gpu.py.
 """
 
 from collections import Counter

@@ -187,12 +187,12 @@ def _function(variant: Variant, number: int) -> direct.Launch:
     """Compile a variant, or find it in CuPy's cache on disk; a module is loaded on the device that is current."""
     import cupy
 
-    module = cupy.RawModule(code=variant.source, options=variants.OPTIONS)
-    launch: Any = module.get_function(variants.NAME)
-    if not variant.shared:
-        return launch  # type: ignore[no-any-return]
-    launch.max_dynamic_shared_size_bytes = variant.shared  # beyond 48 KiB only by leave
-    return partial(launch, shared_mem=variant.shared)
+    function: Any = cupy.RawModule(code=variant.source, options=variants.OPTIONS).get_function(variants.NAME)
+    launch: direct.Launch = function
+    if variant.shared:
+        function.max_dynamic_shared_size_bytes = variant.shared  # beyond 48 KiB only by leave
+        launch = partial(function, shared_mem=variant.shared)
+    return launch
 
 
 class Backend:
