@@ -124,6 +124,16 @@ class Decision:
 _asking = threading.RLock()  # a wrapping backend may ask for the choice of a part
 
 
+def _ask_anew() -> None:
+    """Take a lock of its own: a forked child may find this one in the hands of a thread that it lacks."""
+    global _asking
+    _asking = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ask_anew)
+
+
 class Cache:
     """A locked LRU bounded by bytes."""
 

@@ -1,6 +1,10 @@
 """Prices: tables that correct what backends offer, where they are kept, how `tune` makes them, and who lies."""
 
 import json
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import warnings
@@ -302,6 +306,29 @@ class TestLeast:
         with ThreadPoolExecutor(8) as executor:
             found = [future.result() for future in [executor.submit(lambda: decision.candidates) for _ in range(8)]]
         assert modest.asked == 1 and all(one is found[0] for one in found)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+    def test_a_child_forked_while_somebody_is_asked_may_ask(self):
+        code = """
+            import os, signal, threading, warnings, numpy as np, convengine as ce
+            from convengine import select
+            warnings.simplefilter("ignore")
+            held, done = threading.Event(), threading.Event()
+            def hold():
+                with select._asking:
+                    held.set()
+                    done.wait()
+            threading.Thread(target=hold).start()
+            held.wait()
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                os._exit(0 if len(ce.explain(np.ones((64, 64)), np.ones((5, 5))).rows) > 3 else 1)
+            status = os.waitpid(pid, 0)[1]
+            done.set()
+            assert status == 0, status
+        """
+        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
 
 
 class TestMeasure:
