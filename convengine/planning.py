@@ -61,12 +61,13 @@ class PlannedFilter:
     def __init__(self, name: str, x_like: Any, kernel: Any, options: config.Options, keywords: dict[str, Any]) -> None:
         said = _keywords(keywords)
         # A pickle must hold the kernel of now, not of then.
-        kernel = kernel.copy() if type(kernel) is np.ndarray else deepcopy(kernel)
+        own = type(kernel) is np.ndarray
+        kernel = kernel.copy() if own else deepcopy(kernel)
         keywords = {word: value if type(value) in ATOMS else deepcopy(value) for word, value in keywords.items()}
         said |= keywords
         like = x_like if isinstance(x_like, Like) else _like(x_like)
         self._arguments = name, like, kernel, options, keywords
-        self._call = new_call(name, like, kernel, said, None, options, copy=False)
+        self._call = new_call(name, like, kernel, said, None, options, copy=not own)
         if self._call.prepared is not None:
             self._call.prepared.decision.require()  # NoBackend now, not at the first frame
 

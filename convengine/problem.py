@@ -378,7 +378,7 @@ class KernelFacts:
         """Read the facts off a canonical kernel with `ndim` spatial axes."""
         wide: Any = np.complex128 if kernel.dtype.kind == "c" else np.float64
         if kernel.dtype.char in "fd":
-            wide = kernel.dtype
+            wide = kernel.dtype.newbyteorder("=")
         looked_at = np.ascontiguousarray(kernel, wide)
         filters = kernel.shape[0] if kernel.ndim > ndim else 1  # one for each output channel of a layer
         rows = looked_at.reshape(filters, looked_at.size // max(filters, 1))

@@ -237,8 +237,9 @@ def _ask(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
 def _all_offers(
     problem: Problem, facts: KernelFacts, options: Options, asked: Sequence[str]
 ) -> tuple[list[Candidate], list[Refused]]:
-    candidates, refusals, _ = _offers(problem, facts, options, asked, hopeless=True)
-    return candidates, refusals
+    installed = registry.names()  # by now, others may be
+    candidates, refusals, _ = _offers(problem, facts, options, [n for n in asked if n in installed], hopeless=True)
+    return candidates, [*refusals, *((name, "", "is no longer installed") for name in asked if name not in installed)]
 
 
 def _able(problem: Problem, facts: KernelFacts, options: Options) -> Refused:

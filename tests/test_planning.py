@@ -100,6 +100,18 @@ class TestPlan:
         kernel[:] = 0
         np.testing.assert_array_equal(plan(X), expected)
 
+    def test_a_kernel_that_is_no_array_is_copied(self):
+        class Shared:
+            table = np.ones((3, 3))
+
+            def __array__(self, dtype=None, copy=None):
+                return self.table
+
+        x = np.arange(64.0).reshape(8, 8)
+        planned = ce.plan("corr2d", x, Shared())
+        Shared.table[1] = 7
+        np.testing.assert_array_equal(planned(x), ce.corr2d(x, np.ones((3, 3))))
+
     def test_x_must_match(self):
         plan = ce.plan("corr2d", X, K)
         with pytest.raises(ce.InvalidProblem, match=r"float32 \(6, 7\); got float64 \(6, 7\)"):

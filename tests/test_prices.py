@@ -307,6 +307,13 @@ class TestLeast:
             found = [future.result() for future in [executor.submit(lambda: decision.candidates) for _ in range(8)]]
         assert modest.asked == 1 and all(one is found[0] for one in found)
 
+    def test_one_that_is_gone_when_all_are_asked_is_named(self, modest, monkeypatch):
+        plan = ce.plan("corr2d", X, KERNEL)
+        monkeypatch.setattr(registry, "names", lambda: ("cython", "fft"))
+        decision = plan._call.prepared.decision
+        assert ("scipy", "", "is no longer installed") in decision.refusals
+        assert {one.backend for one in decision.candidates} == {"cython", "fft"}
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
     def test_a_child_forked_while_somebody_is_asked_may_ask(self):
         code = """

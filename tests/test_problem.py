@@ -98,6 +98,17 @@ def test_integers_that_float64_does_not_hold():
     assert KernelFacts.of(np.array([2**52, 2**52 - 1]), 1).symmetry == ("",)
 
 
+def test_facts_do_not_depend_on_the_order_of_bytes():
+    for dtype in ("f2", "f4", "f8", "i4", "c8"):
+        kernel = np.arange(-4, 5).reshape(3, 3).astype(dtype)
+        assert KernelFacts.of(kernel.astype(kernel.dtype.newbyteorder("S")), 2) == KernelFacts.of(kernel, 2)
+
+
+def test_properties_that_are_kept_say_what_they_are():
+    assert Problem.ndim.__doc__ == "Number of spatial axes."  # of all problems of a form
+    assert Problem.spatial.__doc__ == "Sizes of x along the spatial axes."
+
+
 def test_a_hash_does_not_leave_its_process():
     problem = ce.explain(np.ones(9), np.ones(3)).problem
     assert hash(problem) == hash(pickle.loads(pickle.dumps(problem)))

@@ -7,7 +7,13 @@ names on the compiler's path.
 from collections.abc import Sequence
 from pathlib import Path
 
-from convengine.native import cpu
+try:
+    from convengine.native import cpu
+except ImportError as error:
+    raise ImportError(
+        f"convengine is imported from {Path(__file__).parents[1]}, which lacks its compiled parts: start Python in "
+        "another folder than that of its sources, or install them in place, by pip install -e ."
+    ) from error
 
 __all__ = ["include", "isa_level"]
 

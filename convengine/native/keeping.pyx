@@ -29,6 +29,10 @@ cdef class Lazy:
 cdef class Shared(Lazy):
     """A property of all problems of one form: it depends neither on the sizes of x nor on those of the result."""
 
+    @property
+    def __doc__(self):  # else the class's own, which no subclass inherits
+        return self.function.__doc__
+
     def __get__(self, owner, kind):
         if owner is None:
             return self

@@ -117,7 +117,7 @@ class Prices:
     def __post_init__(self) -> None:
         found: dict[tuple[str, int, str, bool], Lowering] = {}
         for (backend, _, ndim, dtype, threaded), series in self.series.items():
-            if (least := min(map(min, series.logs))) < 0:
+            if (least := min((value for row in series.logs for value in row), default=0.0)) < 0:
                 before, others = found.get((backend, ndim, dtype, threaded), (1.0, ()))
                 # A little less: what is interpolated may be rounded.
                 found[backend, ndim, dtype, threaded] = min(before, 2 ** (least - 1e-9)), (*others, series)
