@@ -33,7 +33,7 @@ def test_limits_refuse():
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 1000, (1 << 17) + 5, 1 << 20])
 def test_copies_copy(count, nontemporal, workers):
     if nontemporal and not limits.streams():
-        pytest.skip("this CPU has no non-temporal stores here")
+        pytest.skip("this CPU has no non-temporal stores here")  # none are written for it
     room = np.zeros(count + 192, np.uint8)
     start = -room.ctypes.data % 64
     source = np.random.default_rng(0).integers(1, 255, count + 1, np.uint8)[1:]

@@ -147,7 +147,7 @@ def long_run(tmp_path):
             until = time.monotonic() + 60
             while len(found := children(process.pid)) < 3 and time.monotonic() < until:
                 time.sleep(0.05)
-            time.sleep(0.5)
+            time.sleep(0.5)  # into the rounds
             yield process, found, tmp_path
         finally:
             process.kill()

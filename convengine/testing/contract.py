@@ -168,7 +168,7 @@ class BackendContract(Laws, ChoiceLaws, GradientLaws):
         """What a backend says that its offers cost at least, they do, or it would not be asked where it is cheapest."""
         backend = registry.get(self.name)
         if (says := getattr(backend, "least_seconds", None)) is None:
-            pytest.skip("says nothing of it, and is always asked")
+            pytest.skip("says nothing of it, and is always asked")  # the method is optional
         token = WORKERS.set(workers)
         try:
             for case in [*SOURCES["covering"]().values(), *subjects.large().values()]:
