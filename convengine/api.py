@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.ma import MaskedArray
 
-from convengine import config, libraries, missing, recall, select
+from convengine import config, libraries, missing, recall, running, select
 from convengine.arguments import read_array, weak_kind
+from convengine.cache import Cache
 from convengine.call import Call
 from convengine.config import Options
 from convengine.docstrings import document
@@ -143,7 +144,7 @@ def new_call(
     )
 
 
-_calls = select.Cache(256 << 20)  # by everything that a call says but the samples of x
+_calls = Cache(256 << 20)  # by everything that a call says but the samples of x
 
 
 _warm = recall.table(("", *(value for word, value in DEFAULTS.items() if word != "bias"), None, None))
@@ -436,4 +437,5 @@ def clear_cache() -> None:
     _warm.clear()
     _calls.clear()
     forget()
-    select.clear_decisions()
+    select.forget()
+    running.forget()

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from convengine import select
+from convengine import running, select
 from convengine.boundary import most_copies
+from convengine.cache import ENTRY_BYTES
 from convengine.config import Options
 from convengine.errors import InvalidProblem
 from convengine.plugin import finish
 from convengine.problem import Problem, largest_magnitude
 from convengine.reading import Reading
-from convengine.select import Prepared
+from convengine.running import Prepared
 
 __all__ = ["Call", "overlaps_itself"]
 
@@ -55,7 +56,7 @@ class Call:
         problem = reading.problem
         forward, prepared = problem.op == "forward", None
         if problem.taps > 0 if forward else 0 not in (*problem.out_shape, *problem.result_shape):
-            prepared = select.prepare(_nonempty(problem), reading.kernel, reading.bias, options, copy=copy)
+            prepared = running.prepare(_nonempty(problem), reading.kernel, reading.bias, options, copy=copy)
         else:
             select.require(_one_channel(problem) if forward else _smallest(problem), options)
         identity = _in_order(reading.x_axes) and _in_order(reading.out_axes)
@@ -66,7 +67,7 @@ class Call:
     @property
     def nbytes(self) -> int:
         """Bytes that keeping this call holds."""
-        return select.ENTRY_BYTES + (self.prepared.nbytes if self.prepared else 0)
+        return ENTRY_BYTES + (self.prepared.nbytes if self.prepared else 0)
 
     def run(self, x: Any, out: Any) -> Any:
         """Filter x, as the user holds it, into out or a new array."""

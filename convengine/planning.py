@@ -19,6 +19,7 @@ from convengine.plugin import BackendInfo, Offer
 from convengine.problem import Problem
 from convengine.reading_gradients import Like
 from convengine.region import Cut
+from convengine.running import measured
 from convengine.tables import bytes_text, seconds_text, table
 
 __all__ = ["Explanation", "PlannedFilter", "backends", "explain", "plan", "show_config"]
@@ -305,7 +306,7 @@ def explain(
         status = declined.get((candidate.backend, candidate.offer.method))
         if status is None:
             status, chosen = ("possible", True) if chosen else ("chosen", True)
-        took = select.measured(decision.problem, candidate, options.workers or cpu.available_workers())
+        took = measured(decision.problem, candidate, options.workers or cpu.available_workers())
         rows.append(Row(candidate.backend, candidate.offer.method, candidate.offer, status, candidate.seconds, took))
     rows += [Row(name, method, None, reason) for name, method, reason in decision.refusals]
     return Explanation(call.reading.problem, tuple(rows))

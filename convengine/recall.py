@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from convengine import config, select
+from convengine import config, running
 from convengine.call import Call
 from convengine.native.calls import Planned, Table
 from convengine.plugin import WORKERS, Filter
@@ -22,7 +22,7 @@ def table(defaults: Iterable[Any]) -> Table:
     made = Table(
         **config.SOURCES,
         workers=WORKERS,
-        logs=select.log.isEnabledFor,
+        logs=running.log.isEnabledFor,
         defaults=tuple(defaults),
         limit=LIMIT,
     )
@@ -47,7 +47,7 @@ def planned(call: Call, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Planned
     """A planned call that ran, in one step for arrays of its shape and dtype; None if it is more than its filter."""
     if call.reading.problem.memory != "host" or len(shape) > MOST_AXES or (filter_ := _filter(call)) is None:
         return None
-    return Planned(shape, dtype, variable=WORKERS, logs=select.log.isEnabledFor, **_served(call, filter_))
+    return Planned(shape, dtype, variable=WORKERS, logs=running.log.isEnabledFor, **_served(call, filter_))
 
 
 def _served(call: Call, filter_: Filter) -> dict[str, Any]:

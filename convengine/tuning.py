@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from convengine import config, prices, select
+from convengine import config, prices
 from convengine.api import DEFAULTS, clear_cache, find
 from convengine.errors import BackendError, InvalidProblem, NoBackend
 from convengine.native import cpu
 from convengine.plugin import WORKERS, Declined, Filter
 from convengine.prices import Key, Prices, Series
 from convengine.reading_gradients import Like
+from convengine.running import Prepared, filter_of
 from convengine.select import Candidate
 from convengine.tables import ratio_text, seconds_text, table
 
@@ -88,7 +89,7 @@ class Case:
         short = rng.integers(0, 256, min(count, 1 << 20))
         return np.resize(short, count).reshape(self.shape).astype(self.dtype)
 
-    def prepared(self, **options: Any) -> select.Prepared:
+    def prepared(self, **options: Any) -> Prepared:
         """What the engine makes of it."""
         said = config.current(workers=self.workers).updated(**options)
         like = Like(self.shape, np.dtype(self.dtype), "host")
@@ -117,10 +118,10 @@ def dtype_bytes(dtype: str) -> int:
     return np.dtype(dtype).itemsize
 
 
-def _ready(prepared: select.Prepared, candidate: Candidate) -> Filter | None:
+def _ready(prepared: Prepared, candidate: Candidate) -> Filter | None:
     """The filter of one candidate; None where it declines."""
     try:
-        return select.filter_of(prepared, candidate)
+        return filter_of(prepared, candidate)
     except (Declined, NoBackend, BackendError):
         return None
 

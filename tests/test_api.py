@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import convengine as ce
-from convengine import api, select
+from convengine import api
+from convengine.cache import Cache
 from convengine.testing import oracle
 
 rng = np.random.default_rng(0)
@@ -381,7 +382,7 @@ class TestKeptCalls:
         np.testing.assert_array_equal(ce.corr2d(X, K, stride=[2, 1]), ce.corr2d(X, K, stride=(2, 1)))
 
     def test_spectra_count(self, monkeypatch):
-        monkeypatch.setattr(api, "_calls", select.Cache(2 << 20))
+        monkeypatch.setattr(api, "_calls", Cache(2 << 20))
         x = np.ones((8, 32, 32))
         for seed in range(30):
             kernel = np.random.default_rng(seed).standard_normal((8, 8, 3, 3))

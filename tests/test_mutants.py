@@ -13,7 +13,7 @@ import pytest
 from installing import installed
 
 import convengine as ce
-from convengine import missing, select, tuning
+from convengine import missing, running, select, tuning
 from convengine.region import Cut
 from convengine.testing import covering_cases
 from convengine.testing.contract import BackendContract
@@ -162,15 +162,15 @@ FAULTS = {
         ("cython", "test_explain_tells_what_runs", "explained by expected time"),
     ),
     "last runs": (
-        (select.Prepared, "_numbers", lambda right: property(lambda one: range(len(one.decision.candidates))[::-1])),
+        (running.Prepared, "_numbers", lambda right: property(lambda one: range(len(one.decision.candidates))[::-1])),
         ("cython", "test_explain_tells_what_runs", "shown with the time that it took|plan what it explains"),
     ),
     "times forgotten": (
-        (select, "_note_time", lambda right: lambda *_: None),
+        (running, "_note_time", lambda right: lambda *_: None),
         ("toy", "test_explain_tells_what_runs", "shown with the time that it took"),
     ),
     "negatives left": (
-        (select.Prepared, "_is_nonnegative", lambda right: lambda one: False),
+        (running.Prepared, "_is_nonnegative", lambda right: lambda one: False),
         ("fft", "test_nonnegative_stays_so", "of at least 0 .*; got -"),
     ),
     "region late": (

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import convengine as ce
-from convengine import config, prices, registry, select, tuning
+from convengine import config, prices, registry, running, select, tuning
 from convengine.plugin import Declined, Offer, Refusal, finish, workers
 from convengine.prices import Prices, Series
 
@@ -464,7 +464,7 @@ class TestNonnegative:
         kernel = ce.filters.disk(12).astype(np.float32)
         for name in ("cython", "fft", "scipy"):
             assert ce.corr2d(x, kernel, mode="same", backend=name).min() >= 0
-        raw = select.filter_of  # what a transform gives by itself errs below zero: else this could not fail
+        raw = running.filter_of  # what a transform gives by itself errs below zero: else this could not fail
         call = ce.plan("corr2d", x, kernel, mode="same", backend="fft")._call.prepared
         bare = raw(call, call.decision.chosen)(x, np.empty_like(x))
         assert bare.min() < 0

@@ -18,7 +18,8 @@ from convengine.call import Call
 from convengine.errors import NoBackend
 from convengine.plugin import Offer
 from convengine.problem import KernelFacts, Problem
-from convengine.select import Candidate, Decision, Prepared
+from convengine.running import Prepared
+from convengine.select import Candidate, Decision
 from convengine.testing.arguments import Array
 from convengine.testing.bounds import check, componentwise, gamma, normwise, unit_roundoff
 from convengine.testing.cases import Case
