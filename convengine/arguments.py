@@ -255,7 +255,10 @@ def read_output_dtype(
 
 def result_dtype(asked: np.dtype[Any] | None, x: np.dtype[Any], kernel: np.dtype[Any], taps: int) -> np.dtype[Any]:
     """Result dtype by the rule: explicit, else exact integers, else NumPy's promotion."""
-    natural = integer_sum_dtype(x, kernel, taps) if is_integer(x, kernel) else np.result_type(x, kernel)
+    if is_integer(x, kernel):
+        natural = integer_sum_dtype(x, kernel, taps)
+    else:
+        natural = x if x is kernel else np.result_type(x, kernel)  # which takes longer than all else here
     if asked is None:
         return natural
     if natural.kind == "c" and asked.kind != "c":

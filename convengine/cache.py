@@ -40,8 +40,9 @@ class Cache:
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Store an entry of `size` bytes and drop the least used ones over the limit."""
         with self._lock:
-            if key in self._entries:
-                self.used -= self._entries.pop(key)[1]
+            before = self._entries.pop(key, None)
+            if before is not None:
+                self.used -= before[1]
             self._entries[key] = value, size
             self.used += size
             while self.used > self.limit and len(self._entries) > 1:

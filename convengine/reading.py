@@ -117,7 +117,7 @@ def _is_plain(words: tuple[Any, ...]) -> bool:
     return not kinds or (kinds == {tuple} and all(_is_plain(word) for word in words if type(word) is tuple))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Form:
     """What the arguments mean, whatever the sizes of x."""
 

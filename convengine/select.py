@@ -19,6 +19,7 @@ from convengine.cache import ENTRY_BYTES, Cache
 from convengine.config import Options
 from convengine.errors import NoBackend
 from convengine.native import cpu
+from convengine.native.keeping import Key
 from convengine.plugin import TRANSFER, WORKERS, Backend, Offer, Refusal, look_for
 from convengine.problem import KernelFacts, Problem
 
@@ -141,16 +142,17 @@ def forget() -> None:
 
 def decide(problem: Problem, facts: KernelFacts, options: Options) -> Decision:
     """Ask the backends that may run, and order their offers by cost."""
-    decision: Decision | None = _decisions.get((problem, facts, options))
+    key = Key(problem, facts, options)
+    decision: Decision | None = _decisions.get(key)
     if decision is None:
         decision = _ask(problem, facts, options)
-        remember(problem, facts, options, decision)
+        _decisions.put(key, decision, ENTRY_BYTES)
     return decision
 
 
 def remember(problem: Problem, facts: KernelFacts, options: Options, decision: Decision) -> None:
     """Give this decision from now on."""
-    _decisions.put((problem, facts, options), decision, ENTRY_BYTES)
+    _decisions.put(Key(problem, facts, options), decision, ENTRY_BYTES)
 
 
 def require(problem: Problem, options: Options) -> None:

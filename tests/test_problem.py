@@ -11,6 +11,7 @@ import pytest
 import convengine as ce
 from convengine import prices, registry
 from convengine.api import DEFAULTS, OPERATIONS
+from convengine.native.keeping import Key
 from convengine.problem import KernelFacts, Problem, kept, lazy
 from convengine.reading import read
 from convengine.testing.cases import covering_cases
@@ -223,3 +224,32 @@ def test_clear_cache_forgets_forms():
     assert first.__dict__["form"] is second.__dict__["form"]
     ce.clear_cache()
     assert ce.explain(np.ones(10), np.ones(3)).problem.__dict__["form"] is not first.__dict__["form"]
+
+
+class TestKey:
+    def test_equal_parts(self):
+        assert {Key(1, ("a", 2.0)): "found"}[Key(1, ("a", 2.0))] == "found"
+
+    def test_other_parts(self):
+        one = Key(1, "a")
+        assert one != Key(1, "b")
+        assert one != Key(1)
+        assert one != (1, "a")
+        assert Key(-1) != Key(-2)  # hash(-1) == hash(-2)
+
+    def test_hashed_once(self):
+        class Counted:
+            hashes = 0
+
+            def __hash__(self):
+                self.hashes += 1
+                return 7
+
+        part = Counted()
+        key = Key(part)
+        assert {key: 1}[key] == 1
+        assert part.hashes == 1
+
+    def test_unhashable(self):
+        with pytest.raises(TypeError, match="unhashable"):
+            Key([])

@@ -4,6 +4,10 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+class Key:
+    parts: tuple[Any, ...]
+    def __init__(self, *parts: Any) -> None: ...
+
 class Lazy:
     def __init__(self, function: Callable[[Any], Any]) -> None: ...
     def __get__(self, owner: Any, kind: Any) -> Any: ...

@@ -5,6 +5,22 @@ cdef extern from "Python.h":
     object PyObject_GenericGetDict(object owner, void* context)
 
 
+cdef class Key:
+    """A tuple as a key that knows its hash: hashed once, however often it is looked up, kept and looked up again."""
+
+    cdef readonly tuple parts
+    cdef Py_hash_t hashed
+
+    def __init__(self, *parts):
+        self.parts, self.hashed = parts, hash(parts)
+
+    def __hash__(self):
+        return self.hashed
+
+    def __eq__(self, other):
+        return isinstance(other, Key) and self.hashed == (<Key>other).hashed and self.parts == (<Key>other).parts
+
+
 cdef class Lazy:
     """A property that is computed once, and then kept beside the fields."""
 
