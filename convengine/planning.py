@@ -36,8 +36,9 @@ def _rank(name: str, known: Iterable[str]) -> int:
 
 
 def _keywords(given: dict[str, Any], *more: str) -> dict[str, Any]:
-    if unknown := [name for name in given if name not in DEFAULTS and name not in more]:
-        raise TypeError(f"unexpected keyword {unknown[0]!r}; an operation takes {', '.join((*DEFAULTS, *more))}")
+    for name in given:
+        if name not in DEFAULTS and name not in more:
+            raise TypeError(f"unexpected keyword {name!r}; an operation takes {', '.join((*DEFAULTS, *more))}")
     return DEFAULTS | given
 
 

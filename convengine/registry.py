@@ -14,9 +14,10 @@ from typing import Any
 from convengine.plugin import API, Backend, BackendInfo, Offer, Plan, Refusal, Solve
 from convengine.problem import KernelFacts, Problem
 
-__all__ = ["GROUP", "Broken", "all_backends", "forget", "get", "info", "names", "stand_in"]
+__all__ = ["GROUP", "Broken", "all_backends", "forget", "get", "info", "names", "several", "stand_in"]
 
 GROUP = "convengine.backends"
+MOST_KEPT = 64  # sets of names, of those that may run
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class _Registry:
     lock: Any = field(default_factory=threading.RLock)
     points: dict[str, list[EntryPoint]] | None = None
     loaded: dict[str, Backend] = field(default_factory=dict)
+    several: dict[tuple[str, ...], tuple[tuple[str, Backend], ...]] = field(default_factory=dict)
 
 
 _registry = _Registry()
@@ -52,6 +54,8 @@ if hasattr(os, "register_at_fork"):  # a forked child may find the lock in the h
 
 
 def _points() -> dict[str, list[EntryPoint]]:
+    if (found_before := _registry.points) is not None:
+        return found_before
     with _registry.lock:
         if _registry.points is None:
             found: dict[str, dict[tuple[str, str], EntryPoint]] = defaultdict(dict)
@@ -79,6 +83,18 @@ def get(name: str) -> Backend:
             backend = _registry.loaded.get(name) or _load(name, _points()[name])
             _registry.loaded[name] = backend
     return backend
+
+
+def several(names: tuple[str, ...]) -> tuple[tuple[str, Backend], ...]:
+    """Return backends with their names, sorted; KeyError for a name that is not installed."""
+    found = _registry.several.get(names)
+    if found is None:
+        with _registry.lock:  # held, so that none is replaced meanwhile
+            found = tuple((name, get(name)) for name in sorted(names))
+            if len(_registry.several) >= MOST_KEPT:
+                _registry.several.clear()
+            _registry.several[names] = found
+    return found
 
 
 def _load(name: str, points: list[EntryPoint]) -> Backend:
@@ -130,6 +146,7 @@ def stand_in(name: str, backend: Backend) -> None:
     """Let another backend answer for an installed name, in this process, until `forget`."""
     with _registry.lock:
         _registry.loaded[name] = backend
+        _registry.several.clear()
 
 
 def forget() -> None:
@@ -137,3 +154,4 @@ def forget() -> None:
     with _registry.lock:
         _registry.points = None
         _registry.loaded.clear()
+        _registry.several.clear()

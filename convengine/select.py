@@ -246,8 +246,7 @@ def _in_turn(problem: Problem, asked: Sequence[str], hopeless: bool) -> list[tup
     """Backends by what they say that their offers cost at least: those that say nothing come first."""
     turns: list[tuple[float, str, Backend]] = []
     later: list[tuple[float, str, Backend]] = []
-    for name in sorted(asked):
-        backend = registry.get(name)
+    for name, backend in registry.several(tuple(asked)):
         says = None if hopeless else getattr(backend, "least_seconds", None)
         least = 0.0
         if says is not None:

@@ -11,6 +11,7 @@ import pytest
 import convengine as ce
 from convengine import prices, registry
 from convengine.api import DEFAULTS, OPERATIONS
+from convengine.native import values
 from convengine.native.keeping import Key
 from convengine.problem import KernelFacts, Problem, kept, lazy
 from convengine.reading import read
@@ -253,3 +254,23 @@ class TestKey:
     def test_unhashable(self):
         with pytest.raises(TypeError, match="unhashable"):
             Key([])
+
+
+class TestPowerAbove:
+    @pytest.mark.parametrize("exponent", [-1022, -1021, -1, 0, 1, 52, 1023])
+    def test_between_powers(self, exponent):
+        power = math.ldexp(1.0, exponent)
+        assert values.power_above(power) == power
+        assert values.power_above(math.nextafter(power, 0)) == power
+        assert values.power_above(math.nextafter(power, math.inf)) == (2 * power if exponent < 1023 else math.inf)
+
+    def test_numbers_of_few_digits(self):
+        least = math.ldexp(1.0, -1074)
+        assert [values.power_above(n * least) / least for n in (1, 2, 3, 4, 5)] == [1, 2, 4, 4, 8]
+
+    @pytest.mark.parametrize("value", [0.0, -1.5, math.inf, -math.inf])
+    def test_others_stay(self, value):
+        assert values.power_above(value) == value
+
+    def test_nan(self):
+        assert math.isnan(values.power_above(math.nan))

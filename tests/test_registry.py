@@ -16,7 +16,8 @@ import pytest
 from installing import installed, lay_down
 
 import convengine as ce
-from convengine.plugin import API
+from convengine import registry
+from convengine.plugin import API, Refusal
 from convengine.testing import covering_cases
 from convengine.testing.contract import BackendContract
 
@@ -397,3 +398,18 @@ def test_listing_the_backends_loads_no_library_behind_them() -> None:
     assert any(name.startswith("convengine_cython") for name in modules)
     libraries = ("scipy", "torch", "cupy", "dask", "jax")
     assert [name for name in modules if name.partition(".")[0] in libraries] == []
+
+
+def test_several_backends_are_those_in_force(plug: Plug) -> None:
+    asked = ("fft", "cython")
+    assert registry.several(asked) == (("cython", registry.get("cython")), ("fft", registry.get("fft")))
+    with pytest.raises(KeyError):
+        registry.several(("cython", "neither"))
+    other = SimpleNamespace(name="fft", offers=lambda *_: Refusal("stands in"), plan=None)
+    before = registry.get("fft")
+    try:
+        registry.stand_in("fft", other)
+        assert dict(registry.several(asked))["fft"] is other
+    finally:
+        registry.stand_in("fft", before)
+    assert dict(registry.several(asked))["fft"] is before

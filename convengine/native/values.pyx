@@ -266,6 +266,16 @@ def unit(const double[:, ::1] matrix, int bits):
     return lowest
 
 
+def power_above(double value):
+    """Round up to a power of two; a number that is 0 or not finite stays as it is, and none above the range is inf."""
+    cdef int exponent
+    cdef double part
+    if not 0 < value < INFINITY:
+        return value
+    part = frexp(value, &exponent)  # part * 2**exponent, 1/2 <= part < 1; a logarithm would round
+    return ldexp(1.0, exponent - (part == 0.5))
+
+
 def outer_fit(const double[:, ::1] matrix, double[::1] column, double[::1] row):
     """Fit column * row to a matrix; return the largest |matrix - column * row| / |matrix|, inf where a zero is missed.
 
