@@ -1,6 +1,6 @@
 """The public operations: read the arguments, choose and prepare, run.
 
-A call goes api -> select -> backend -> kernel. What depends only on the problem and the
+A call goes api -> select -> running -> backend -> kernel. What depends only on the problem and the
 kernel's content is kept in `_calls`, so that a repeated call does none of it again. What a repeated
 call on plain arrays says is kept in `_warm`, too, which leads to the prepared filter in one step.
 """

@@ -258,7 +258,8 @@ def result_dtype(asked: np.dtype[Any] | None, x: np.dtype[Any], kernel: np.dtype
     if is_integer(x, kernel):
         natural = integer_sum_dtype(x, kernel, taps)
     else:
-        natural = x if x is kernel else np.result_type(x, kernel)  # which takes longer than all else here
+        # NumPy's promotion takes longer than all else here; it also drops metadata.
+        natural = x if x is kernel and x.metadata is None else np.result_type(x, kernel)
     if asked is None:
         return natural
     if natural.kind == "c" and asked.kind != "c":

@@ -218,6 +218,8 @@ def test_dtypes_that_are_equal_are_told_apart():
     ce.corr1d(np.ones(5, np.float32).astype(noted), ones)
     problem = ce.explain(np.ones(9, np.float32), ones, dtype=np.float32).problem
     assert (problem.x_dtype.metadata, problem.out_dtype.metadata) == (None, None)
+    both = ce.explain(np.ones(11, np.float32).astype(noted), ones.astype(noted)).problem
+    assert both.out_dtype.metadata is None
 
 
 def test_clear_cache_forgets_forms():
