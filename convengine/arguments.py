@@ -9,7 +9,7 @@ from numpy.ma import MaskedArray
 
 from convengine.boundary import Boundary
 from convengine.errors import InvalidProblem
-from convengine.problem import integer_sum_dtype, is_integer
+from convengine.problem import is_integer
 
 FLOATS = ("float16", "float32", "float64", "complex64", "complex128")
 READY = frozenset(map(np.dtype, "?bhilBHIL" + "efdFD")) | frozenset(map(np.dtype, "qQ"))  # native, as they are
@@ -147,10 +147,10 @@ def read_pads(mode: Any, padding: Any, center: Any, widths: tuple[int, ...], ndi
         case None | "valid":
             return ((0, 0),) * ndim
         case "full":
-            return tuple((width - 1, width - 1) for width in widths)
+            return tuple([(width - 1, width - 1) for width in widths])
         case "same":
             if center is None:
-                return tuple((width // 2, width - 1 - width // 2) for width in widths)
+                return tuple([(width // 2, width - 1 - width // 2) for width in widths])
             centers = per_axis(center, ndim, "center", 0)
             for at, width in zip(centers, widths, strict=True):
                 if at >= width:
@@ -253,13 +253,9 @@ def read_output_dtype(
     return asked, read_kernel(kernel_value, x, asked)
 
 
-def result_dtype(asked: np.dtype[Any] | None, x: np.dtype[Any], kernel: np.dtype[Any], taps: int) -> np.dtype[Any]:
-    """Result dtype by the rule: explicit, else exact integers, else NumPy's promotion."""
-    if is_integer(x, kernel):
-        natural = integer_sum_dtype(x, kernel, taps)
-    else:
-        # NumPy's promotion takes longer than all else here; it also drops metadata.
-        natural = x if x is kernel and x.metadata is None else np.result_type(x, kernel)
+def result_dtype(asked: np.dtype[Any] | None, x: np.dtype[Any], kernel: np.dtype[Any]) -> np.dtype[Any]:
+    """Dtype of results that are no exact integers: explicit, else NumPy's promotion."""
+    natural = np.result_type(x, kernel)
     if asked is None:
         return natural
     if natural.kind == "c" and asked.kind != "c":

@@ -18,7 +18,6 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 NOISE = 16  # roundings of a tap's size that a residual may hold: 4 of the kernel's, each up to 4 times in a cross
 WORK = 1 << 10  # products spent on counting a rank beyond 2: a microsecond
-LARGEST = 2**31 - 1  # of the whole numbers that are divided exactly, so that their products fit int64
 
 
 @lru_cache(maxsize=64)
@@ -80,32 +79,9 @@ def separate(kernel: Array) -> tuple[Array, Array, float]:
     (array([2, 4]), array([ 1,  0, -1]), 0.0)
     """
     matrix = np.ascontiguousarray(kernel, np.float64)
-    whole, unit = _whole(kernel, matrix)
-    if whole is not None:
-        at = int(np.abs(whole).max(axis=1).argmax())
-        row = whole[at] // max(int(np.gcd.reduce(whole[at])), 1)
-        pivot = int(np.abs(row).argmax())
-        column = whole[:, pivot] // (row[pivot] or 1)
-        if np.array_equal(np.multiply.outer(column, row), whole):
-            return (column, row, 0.0) if kernel.dtype.kind in "biu" else (np.ldexp(column, unit), row * 1.0, 0.0)
     column, row = np.empty(len(matrix)), np.empty(matrix.shape[1])
-    dropped = values.outer_fit(matrix, column, row)
-    if kernel.dtype.kind in "biu" or not math.isfinite(dropped):
-        return column, row, math.inf
+    integer = kernel.dtype.kind in "biu"
+    if values.whole_fit(matrix, not integer, column, row):  # float64 may round integers whose unit is not 1
+        return (column.astype(np.int64), row.astype(np.int64), 0.0) if integer else (column, row, 0.0)
+    dropped = math.inf if integer else values.outer_fit(matrix, column, row)
     return column, row, dropped + 4 * roundoff(matrix.dtype)  # with this comparison's roundings
-
-
-def _whole(kernel: Array, matrix: Array) -> tuple[Array | None, int]:
-    """The entries as int64, in units of a power of two; None where they are no such numbers, or too large ones.
-
-    `matrix` holds them as float64.
-    """
-    if kernel.dtype.kind in "biu":
-        large = kernel.size and max(abs(int(kernel.max())), abs(int(kernel.min()))) > LARGEST
-        return (None if large else kernel.astype(np.int64)), 0
-    unit = values.unit(matrix, LARGEST.bit_length())
-    if unit is None:
-        return None, 0
-    with np.errstate(over="ignore"):
-        multiples = np.ldexp(matrix, -unit)
-    return (multiples.astype(np.int64) if np.abs(multiples).max() <= LARGEST else None), unit

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from convengine.errors import InvalidProblem
+from convengine.low_rank import roundoff
 from convengine.native import cpu
 from convengine.problem import KernelFacts, Problem, kept_by_form
 
@@ -332,7 +333,7 @@ class Backend(Protocol):
 
     What `least_seconds` returns, no offer for the problem costs less, whatever the kernel and by as many workers as
     `workers` says. A backend that says so is not asked for offers where another's is cheaper than that, until somebody
-    explains the choice or the other declines; 0 says nothing.
+    explains the choice or the other declines; 0 says nothing, and infinity that there are none.
 
     Examples
     --------
@@ -423,7 +424,7 @@ def _error(problem: Problem) -> float:
     if problem.is_integer:
         return 0.0
     terms = problem.terms * (2 if problem.sum_dtype.kind == "c" else 1)
-    u = float(np.finfo(problem.sum_dtype).eps) / 2
+    u = roundoff(problem.sum_dtype)
     return terms * u / (1 - terms * u)
 
 

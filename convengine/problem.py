@@ -21,7 +21,7 @@ from convengine.boundary import Boundary, most_copies
 from convengine.low_rank import rank_of, separate
 from convengine.native import keeping, values
 
-__all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "kept", "kept_by_form", "sum_dtype"]
+__all__ = ["KernelFacts", "Problem", "integer_sum_dtype", "kept", "kept_by_form", "kept_by_kind", "sum_dtype"]
 
 T = TypeVar("T")
 INT32_MAX = 2**31 - 1
@@ -60,9 +60,10 @@ def sum_dtype(x: np.dtype[Any], kernel: np.dtype[Any], out: np.dtype[Any]) -> np
 
 if TYPE_CHECKING:
     lazy = property
-    shared = property
+    by_form = property
+    by_kind = property
 else:
-    lazy, shared = keeping.Lazy, keeping.Shared
+    lazy, by_form, by_kind = keeping.Lazy, keeping.ByForm, keeping.ByKind
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,12 @@ class Problem:
     groups: int
     memory: str
 
-    @shared
+    @by_kind
     def ndim(self) -> int:
         """Number of spatial axes."""
         return len(self.stride)
 
-    @shared
+    @by_kind
     def is_layer(self) -> bool:
         """Whether the kernel has channel axes."""
         return len(self.kernel_shape) == len(self.stride) + 2
@@ -128,7 +129,7 @@ class Problem:
         """Sizes of x along the spatial axes."""
         return self.x_shape[len(self.x_shape) - self.ndim :]
 
-    @shared
+    @by_form
     def kernel_spatial(self) -> tuple[int, ...]:
         """Kernel widths, not dilated."""
         return self.kernel_shape[len(self.kernel_shape) - self.ndim :]
@@ -143,22 +144,22 @@ class Problem:
         """Sizes of the batch axes (for a filter: every axis that is not spatial)."""
         return self.x_shape[: len(self.x_shape) - self.ndim - self.is_layer]
 
-    @shared
+    @by_form
     def channels(self) -> tuple[int, int]:
         """(C_in, C_out); (1, 1) for a filter."""
         return (self.kernel_shape[1] * self.groups, self.kernel_shape[0]) if self.is_layer else (1, 1)
 
-    @shared
+    @by_form
     def taps(self) -> int:
         """Products in one output sample."""
         return math.prod(self.kernel_shape[1:] if self.is_layer else self.kernel_shape)
 
-    @shared
+    @by_kind
     def is_integer(self) -> bool:
         """Whether the sum is an exact integer."""
         return is_integer(self.x_dtype, self.kernel_dtype, self.out_dtype)
 
-    @shared
+    @by_kind
     def sum_dtype(self) -> np.dtype[Any]:
         """Dtype in which the sum forms. Integer sums with a bias, and integer gradients, form in int64."""
         if self.is_integer:
@@ -172,7 +173,7 @@ class Problem:
         """Shape of what is computed."""
         return {"forward": self.out_shape, "grad_input": self.x_shape, "grad_kernel": self.kernel_shape}[self.op]
 
-    @shared
+    @by_kind
     def result_dtype(self) -> np.dtype[Any]:
         """Dtype of what is computed."""
         return {"forward": self.out_dtype, "grad_input": self.x_dtype, "grad_kernel": self.kernel_dtype}[self.op]
@@ -182,7 +183,7 @@ class Problem:
         """Shape of the array that a filter is called with: x, or out's gradient where x's is computed."""
         return self.out_shape if self.op == "grad_input" else self.x_shape
 
-    @shared
+    @by_kind
     def samples_dtype(self) -> np.dtype[Any]:
         """Dtype of the array that a filter is called with."""
         return self.out_dtype if self.op == "grad_input" else self.x_dtype
@@ -208,9 +209,13 @@ class Problem:
         """Products of the direct sum over all outputs; the gradients have the same."""
         return math.prod(self.out_shape) * self.taps
 
-    @shared
+    @by_kind
+    def _kind_hash(self) -> int:
+        return hash(KIND(self))
+
+    @by_form
     def _form_hash(self) -> int:
-        return hash(FORM(self))
+        return hash((self._kind_hash, self.kernel_shape, self.pads))
 
     @lazy
     def _hash(self) -> int:
@@ -221,9 +226,11 @@ class Problem:
 
     @classmethod
     def sized(cls, form: dict[str, Any], x_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> "Problem":
-        """Make a problem of a form: of a dict of all its fields but these.
+        """Make a problem of a form: of a dict of all its fields but these, and of its kind.
 
-        What is `shared`, or kept `by_form`, once it is computed for one of them, is there for the next.
+        The kind is a dict of all fields but these, the kernel's shape and the pads; all problems of a kind have kernels
+        of as many axes, and sums of one dtype. What is `by_form` or `by_kind`, once it is computed for one of them, is
+        there for the next.
         """
         made = cls.__new__(cls)
         made.__dict__.update(form, form=form, x_shape=x_shape, out_shape=out_shape)
@@ -310,13 +317,43 @@ def kept_by_form(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
     return update_wrapper(keeping.KeptByForm(function, _name(function)), function)
 
 
+def kept_by_kind(function: Callable[[Problem], T]) -> Callable[[Problem], T]:
+    """Keep what a function makes of a problem for all problems of its kind: those that differ in shapes and pads alone.
+
+    Parameters
+    ----------
+    function : callable
+        Of a problem alone, whatever its shapes and pads; the number of axes may tell. What it returns is not None.
+
+    Returns
+    -------
+    callable
+        The function, computed once for the problems of a kind that the engine has read.
+
+    Examples
+    --------
+    >>> import convengine as ce
+    >>> from convengine.problem import kept_by_kind
+    >>> @kept_by_kind
+    ... def samples(problem):
+    ...     print("computed")
+    ...     return str(problem.x_dtype)
+    >>> for n in (2, 3):
+    ...     print(samples(ce.explain([1.0] * 10, [1.0] * n).problem))
+    computed
+    float64
+    float64
+    """
+    return update_wrapper(keeping.KeptByKind(function, _name(function)), function)
+
+
 def _name(function: Callable[[Problem], Any]) -> str:
     """What its results are kept under; others may be of the same name."""
     return f"{function.__module__}.{function.__qualname__} {next(NUMBERS)}"
 
 
 FIELDS = tuple(field.name for field in fields(Problem))
-FORM = attrgetter(*(name for name in FIELDS if name not in ("x_shape", "out_shape")))
+KIND = attrgetter(*(name for name in FIELDS if name not in ("x_shape", "out_shape", "kernel_shape", "pads")))
 
 
 @dataclass(frozen=True)
@@ -345,7 +382,8 @@ class KernelFacts:
         Smallest absolute value of a tap, where it is below SMALL; SciPy's ndimage drops taps up to 2.2e-16.
     dropped : float
         Of a real filter of rank 1: the largest part of any tap that the factors of `low_rank.separate` miss; 0 where
-        they meet every tap exactly, inf where they give a tap to a zero, and for other filters.
+        they meet every tap exactly, inf where they give a tap to a zero, and for other filters; also for those one tap
+        wide, for which factors save nothing.
     """
 
     rank: int
@@ -377,8 +415,8 @@ class KernelFacts:
     def of(cls, kernel: np.ndarray[Any, Any], ndim: int) -> "KernelFacts":
         """Read the facts off a canonical kernel with `ndim` spatial axes."""
         wide: Any = np.complex128 if kernel.dtype.kind == "c" else np.float64
-        if kernel.dtype.char in "fd":
-            wide = kernel.dtype.newbyteorder("=")
+        if kernel.dtype.char in "fd" and kernel.dtype.isnative:
+            wide = kernel.dtype
         looked_at = np.ascontiguousarray(kernel, wide)
         filters = kernel.shape[0] if kernel.ndim > ndim else 1  # one for each output channel of a layer
         rows = looked_at.reshape(filters, looked_at.size // max(filters, 1))
@@ -399,7 +437,7 @@ class KernelFacts:
         rank, dropped = 0, math.inf
         if finite and kernel.ndim == ndim and ndim < 3:
             rank = rank_of(looked_at, kernel.dtype, largest) if ndim == 2 else 1
-            if rank == 1 and ndim == 2 and kernel.dtype.kind != "c":
+            if rank == 1 and ndim == 2 and 1 not in shape and kernel.dtype.kind != "c":
                 dropped = values.power_above(separate(kernel)[2])
         symmetry = symmetry if held else ("",) * ndim
         found = rank, symmetry, held and box, abs_sum, norm, finite, nonnegative, smallest, dropped

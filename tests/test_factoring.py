@@ -12,6 +12,7 @@ from convengine import filters
 from convengine.boundary import Boundary
 from convengine.factoring import Promise, factor, promise
 from convengine.low_rank import matrix_rank, roundoff, separate
+from convengine.native import values
 from convengine.plugin import Declined, direct_error
 from convengine.problem import KernelFacts, Problem
 
@@ -117,6 +118,45 @@ def test_integers_that_no_product_gives_are_not_separable():
     assert KernelFacts.of(nearly, 2).rank == 2
     assert separate(nearly)[2] == math.inf
     assert separate(np.array([[2**40, 2**41]]))[2] == math.inf  # not divided: products might pass int64
+
+
+def whole_fit(matrix, scaled=True):
+    """The outer product that was found, as fractions; None where none was."""
+    matrix = np.ascontiguousarray(matrix, np.float64)
+    column, row = np.empty(len(matrix)), np.empty(matrix.shape[1])
+    if not values.whole_fit(matrix, scaled, column, row):
+        return None
+    return [[down * along for along in exactly(row)[0]] for down in exactly(column)[0]]
+
+
+@pytest.mark.parametrize("exponent", [-1074, -1073, -900, -31, -1, 0, 1, 31, 900, 961, 992])
+def test_multiples_of_a_power_of_two_are_met(exponent):
+    rng = np.random.default_rng(exponent % 1000)
+    for most in (1, 2, 5, 46340):  # whose squares are below 2**31
+        column, row = rng.integers(-most, most + 1, 4), rng.integers(-most, most + 1, 3)
+        matrix = np.ldexp(np.multiply.outer(column, row).astype(float), exponent)
+        assert whole_fit(matrix) == exactly(matrix)
+        matrix[rng.integers(4), rng.integers(3)] += np.ldexp(1.0, exponent)
+        assert whole_fit(matrix) in (None, exactly(matrix))  # as where a factor was zeros
+
+
+def test_where_whole_numbers_end():
+    below, above = 2.0**31 - 1, 2.0**31 + 1
+    assert whole_fit([[below, -below], [below, -below]]) == exactly([[below, -below], [below, -below]])
+    assert whole_fit([[above, 1.0], [above, 1.0]]) is None
+    assert whole_fit([[2.0**31] * 2] * 2) == exactly([[2.0**31] * 2] * 2)
+    assert whole_fit([[2.0**31] * 2] * 2, scaled=False) is None
+    assert whole_fit([[0.5, 1.0]] * 2, scaled=False) is None
+    assert whole_fit([[0.1, 0.2]] * 2) is None
+    assert whole_fit(np.zeros((2, 3))) == exactly(np.zeros((2, 3)))
+    assert whole_fit([[math.nan, 1.0], [1.0, 1.0]]) is None
+    assert whole_fit([[math.inf, 1.0], [1.0, 1.0]]) is None
+
+
+def test_factors_are_not_looked_for_where_they_save_nothing():
+    for shape in ((1, 9), (9, 1)):
+        facts = KernelFacts.of(np.ones(shape), 2)
+        assert (facts.rank, facts.dropped) == (1, math.inf)
 
 
 @pytest.mark.parametrize("kernel", [np.zeros((3, 3)), np.zeros((3, 3), np.int8), np.full((3, 3), 5e-324)])

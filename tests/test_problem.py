@@ -14,7 +14,7 @@ from convengine.api import DEFAULTS, OPERATIONS
 from convengine.native import values
 from convengine.native.keeping import Key
 from convengine.problem import KernelFacts, Problem, kept, lazy
-from convengine.reading import read
+from convengine.reading import forget, read
 from convengine.testing.cases import covering_cases
 
 
@@ -159,24 +159,58 @@ def answers(problem, facts):
     return said, offers, [book.seconds(name, problem, offer, 2) for name, offer in made]
 
 
-def test_problems_of_one_form_say_and_are_offered_what_others_are():
-    shared_by, offered = Counter(), Counter()
+def resized(array, more, axes):
+    """Longer by so many samples, or shorter, along the last axes."""
+    array = np.asarray(array)
+    places = array.ndim - axes
+    padded = np.pad(array, [(0, 0)] * places + [(0, max(more, 0))] * axes)
+    return padded[(slice(None),) * places + (slice(min(more, 0) or None),) * axes]
+
+
+def test_problems_of_one_form_or_kind_say_and_are_offered_what_others_are():
+    forms, kinds, offered = Counter(), Counter(), Counter()
     for case in covering_cases():
         ndim, flip, _ = OPERATIONS[case.name]
-        for more in (0, 5, -1, -2, -3):  # the form is new to the first alone
-            x = np.asarray(case.x)
-            x = np.pad(x, [(0, max(more, 0))] * x.ndim)[(slice(min(more, 0) or None),) * x.ndim]
+        # The form is new to the first x of each kernel alone, the kind to the first kernel.
+        for wider, more in ((0, 0), (0, 5), (0, -1), (0, -2), (0, -3), (1, 0), (1, 3), (-1, 0), (4, 6)):
+            x, kernel = resized(case.x, more, np.ndim(case.x)), resized(case.kernel, wider, ndim)
             try:
-                reading = read(ndim, flip, x, case.kernel, **(DEFAULTS | case.keywords), out=None, memory="host")
+                reading = read(ndim, flip, x, kernel, **(DEFAULTS | case.keywords), out=None, memory="host")
             except ce.InvalidProblem:  # as channels that do not fit any more
                 continue
             problem, facts = reading.problem, KernelFacts.of(reading.kernel, ndim)
+            if problem.taps == 0 or (np.isnan(problem.fill_value) and problem.x_dtype.kind == "c"):
+                continue  # nothing to sum, which no backend is asked for; a complex NaN, which no copy is equal to
             alone = plain(problem)
             assert problem == alone and hash(problem) == hash(alone)
             assert answers(problem, facts) == answers(alone, facts), case.id
-            shared_by[id(problem.__dict__.get("form"))] += 1
+            forms[id(problem.__dict__.get("form"))] += 1
+            kinds[id(problem.__dict__.get("kind"))] += 1
             offered[problem.op] += 1
-    assert max(shared_by.values()) >= 3 and offered["forward"] >= 600
+    assert max(forms.values()) >= 3 and max(kinds.values()) >= 6 and offered["forward"] >= 1000
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_what_was_read_before_changes_no_reading(dilation):
+    kinds = Counter()
+    for case in covering_cases():
+        ndim, flip, _ = OPERATIONS[case.name]
+        keywords = DEFAULTS | case.keywords | {"fill_value": 3, "dilation": dilation}
+
+        def problem_of(kernel):
+            try:
+                return read(ndim, flip, np.asarray(case.x), kernel, **keywords, out=None, memory="host").problem  # noqa: B023
+            except ce.InvalidProblem:  # as where the kernel does not fit
+                return None
+
+        kernels = [resized(case.kernel, more, ndim) for more in (0, 1, 30, *range(-1, -max(np.shape(case.kernel)), -1))]
+        problems = [problem_of(kernel) for kernel in kernels]
+        for kernel, problem in zip(kernels, problems, strict=True):
+            forget()
+            assert problem_of(kernel) == problem, case.id
+        read_here = [problem.__dict__["kind"] for problem in problems if problem and "kind" in problem.__dict__]
+        kinds[len({*map(id, read_here)})] += 1
+    assert sum(kinds[n] for n in kinds if n > 1) >= 20, kinds
 
 
 @pytest.mark.parametrize("boundary", ["constant", "reflect"])

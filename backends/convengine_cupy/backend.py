@@ -212,6 +212,10 @@ class Backend:
             return [transfer.priced(problem, offer) for offer in there if offer.method != NDIMAGE]
         return adjoint.offers(problem, facts, self._forward(problem.op))
 
+    def least_seconds(self, problem: Problem) -> float:
+        """Infinity for host arrays, most of all problems, unless they may be copied."""
+        return math.inf if problem.memory == "host" and not transfer_allowed() else 0.0
+
     def _forward(self, op: str) -> Callable[[Problem, KernelFacts], Sequence[Offer]]:
         return {"forward": self.forward_offers, "grad_input": self.unseen_offers, "grad_kernel": self.offers_there}[op]
 

@@ -14,7 +14,7 @@ from convengine import adjoint, native
 from convengine.factoring import Promise, factor, promise
 from convengine.native import cpu
 from convengine.plugin import BackendInfo, Filter, Offer, Plan, Refusal, Solve, direct_error, workers
-from convengine.problem import KernelFacts, Problem, kept_by_form
+from convengine.problem import KernelFacts, Problem, kept_by_kind
 from convengine_cython import dots
 from convengine_cython.gradient import KernelGradientPlan
 from convengine_cython.layout import Layout, element
@@ -104,12 +104,12 @@ class Backend:
         size = _Size.of(problem)
         offers = [_direct(problem, facts, level, size)]
         if promised := promise(problem, facts):
-            rate = SEPARABLE_RATES[level][_direct_form(problem).element]
+            rate = SEPARABLE_RATES[level][_direct_kind(problem).element]
             seconds, memory = _two_passes(problem, promised.rank * sum(problem.kernel_spatial), rate, size)
             method = f"separable rank {promised.rank}, {level}"
             offers.append(Offer(method, seconds, memory, promised.error, promised.normwise))
         if _is_box(problem, facts):
-            seconds, memory = _two_passes(problem, BOX_PRODUCTS, BOX_RATES[_direct_form(problem).element], size)
+            seconds, memory = _two_passes(problem, BOX_PRODUCTS, BOX_RATES[_direct_kind(problem).element], size)
             offers.append(Offer(f"box, {level}", seconds, memory, 0.0))
         return offers
 
@@ -134,43 +134,42 @@ class _Size(NamedTuple):
 
 def _direct(problem: Problem, facts: KernelFacts, level: str, size: _Size) -> Offer:
     """The direct method's offer."""
-    form = _direct_form(problem)
-    products: float = size.outputs * problem.taps * form.products
+    kind = _direct_kind(problem)
+    products: float = size.outputs * problem.taps * kind.products
     threads = size.threads if products > SERIAL_PRODUCTS else 1
-    if form.tile and level == "avx512":
+    if kind.tile and level == "avx512":
         columns = max(problem.out_spatial[-1], 1)
-        products *= -(-columns // form.tile) * form.tile / columns
+        products *= -(-columns // kind.tile) * kind.tile / columns
     traffic = (size.samples + size.outputs) * SAMPLE_SECONDS
     row = dots.promised(problem, facts, level)
     if row is not None:
         moved = size.samples * problem.x_dtype.itemsize + size.outputs * problem.out_dtype.itemsize
         traffic = moved * BYTE_SECONDS
         products *= 1 if len(set(problem.kernel_spatial)) == 1 < problem.ndim else UNEVEN
-    work = max(products / RATES[level][row or form.element], traffic)
-    memory = form.held + threads * (1 << 20)
-    return Offer("direct, " + level, CALL_SECONDS + work / threads, memory, direct_error(problem))
+    work = max(products / RATES[level][row or kind.element], traffic)
+    held = problem.taps * problem.channels[1] * kind.itemsize
+    held = min(64 * held, max(PARTS_BYTES, held)) if problem.op == "grad_kernel" else KERNEL_COPIES * held
+    return Offer("direct, " + level, CALL_SECONDS + work / threads, held + threads * (1 << 20), direct_error(problem))
 
 
-class _DirectForm(NamedTuple):
-    """What the direct method's price takes from a problem, whatever its sizes."""
+class _DirectKind(NamedTuple):
+    """What the direct method's price takes from a problem, whatever its shapes."""
 
     element: str  # type of the sums, or of their parts
     products: int  # of these, for one
     tile: int  # columns of a register tile of AVX-512; 0 where their last one costs no more than its share
-    held: int  # bytes for the kernel, or for sums of parts of its gradient
+    itemsize: int  # of an element
 
 
-@kept_by_form
-def _direct_form(problem: Problem) -> _DirectForm:
+@kept_by_kind
+def _direct_kind(problem: Problem) -> _DirectKind:
     summed, kind = element(problem.sum_dtype), problem.sum_dtype.kind
     tiled = kind == "f" and problem.op == "forward" and problem.ndim > 1
-    taps = problem.taps * problem.channels[1] * summed.itemsize
-    parts = min(64 * taps, max(PARTS_BYTES, taps))
-    return _DirectForm(
+    return _DirectKind(
         element=summed.str[1:],
         products=4 if kind == "c" else 1,
         tile=TILE_BYTES // summed.itemsize if tiled else 0,
-        held=parts if problem.op == "grad_kernel" else KERNEL_COPIES * taps,
+        itemsize=summed.itemsize,
     )
 
 
@@ -186,14 +185,14 @@ def _two_passes(problem: Problem, products: int, rate: float, size: _Size) -> tu
 def _is_box(problem: Problem, facts: KernelFacts) -> bool:
     """Whether running sums are exact and save something."""
     # Sums of samples are bounded only where they are multiplied by a tap that is not 0.
-    return facts.box and facts.abs_sum > 0 and _takes_boxes(problem)
+    return facts.box and facts.abs_sum > 0 and problem.taps > 1 and _takes_boxes(problem)
 
 
-@kept_by_form
+@kept_by_kind
 def _takes_boxes(problem: Problem) -> bool:
     plain = problem.op == "forward" and not problem.is_layer and problem.ndim < 3 and problem.is_integer
     dense = set(problem.stride) == set(problem.dilation) == {1}
-    return plain and dense and problem.taps > 1
+    return plain and dense
 
 
 def _named(offer: Offer) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from convengine.fft_error import pair_error_factor
 from convengine.native import cpu
 from convengine.native.codes import CODES, OVERFLOWS
 from convengine.plugin import Declined, Filter, Offer, require_magnitude, workers
-from convengine.problem import KernelFacts, Problem, kept_by_form
+from convengine.problem import KernelFacts, Problem, kept_by_kind
 from convengine.roots import RADICES, Stage, bends, stages
 from convengine_fft.exactness import EXACT, JUDGED, exact_limit, largest_sample
 from convengine_fft.pricing import Costs
@@ -67,13 +67,14 @@ def shape_of(tile: tuple[int, ...]) -> tuple[int, int]:
     return sides(*tile) if len(tile) == 1 else (tile[0], tile[1])
 
 
-@kept_by_form
+@kept_by_kind
 def _has_tiles(problem: Problem) -> bool:
-    return not problem.is_layer and problem.ndim < 3 and problem.sum_dtype.kind != "c" and problem.taps > 0
+    return not problem.is_layer and problem.ndim < 3 and problem.sum_dtype.kind != "c"
 
 
+@kept_by_kind
 def least_tile(problem: Problem) -> tuple[int, float]:
-    """The shortest tile for problems of its form, and a rate that none exceeds; zeros where there are no tiles."""
+    """The shortest tile for problems of its kind, and a rate that none exceeds; zeros where there are no tiles."""
     if not _has_tiles(problem):
         return 0, 0.0
     return LENGTHS[problem.ndim][0], FASTEST[compute_dtype(problem).itemsize]

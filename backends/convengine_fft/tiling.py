@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from convengine.fft_error import percival
-from convengine.problem import Problem, kept, kept_by_form
+from convengine.problem import Problem, kept, kept_by_form, kept_by_kind
 from convengine_fft.pricing import OverlapCosts
 
 __all__ = ["Tiling", "candidates", "compute_dtype", "dense", "error_factor", "widths"]
@@ -132,7 +132,7 @@ def candidates(problem: Problem, most: float = math.inf) -> Iterator[Tiling]:
     return starmap(Tiling, costs_of(problem).tiles(widths(problem), dense(problem), most))
 
 
-@kept_by_form
+@kept_by_kind
 def compute_dtype(problem: Problem) -> np.dtype[Any]:
     """Dtype of the transforms: the sum's, float64 for integers."""
     return np.dtype(np.float64) if problem.is_integer else problem.sum_dtype

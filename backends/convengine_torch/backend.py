@@ -62,6 +62,10 @@ class Backend:
             )
         ]
 
+    def least_seconds(self, problem: Problem) -> float:
+        """Infinity for what is no layer, most of all problems."""
+        return 0.0 if problem.is_layer else math.inf
+
     def plan(self, problem: Problem, offer: Offer, solve: Solve) -> Plan:
         """Plan; torch loads here."""
         from convengine_torch.onednn import BlockedLayer

@@ -42,7 +42,7 @@ cdef class Lazy:
         return value
 
 
-cdef class Shared(Lazy):
+cdef class ByForm(Lazy):
     """A property of all problems of one form: it depends neither on the sizes of x nor on those of the result."""
 
     @property
@@ -50,9 +50,18 @@ cdef class Shared(Lazy):
         return self.function.__doc__
 
     def __get__(self, owner, kind):
-        if owner is None:
-            return self
-        return _shared(owner, self.function, self.name)
+        return self if owner is None else _shared(owner, self.function, self.name, "form")
+
+
+cdef class ByKind(Lazy):
+    """A property of all problems of one kind: it does not depend on the kernel's shape or the pads, either."""
+
+    @property
+    def __doc__(self):
+        return self.function.__doc__
+
+    def __get__(self, owner, kind):
+        return self if owner is None else _shared(owner, self.function, self.name, "kind")
 
 
 cdef class Kept:
@@ -78,14 +87,25 @@ cdef class KeptByForm(Kept):
 
     def __call__(self, problem):
         found = (<dict>PyObject_GenericGetDict(problem, NULL)).get(self.name)
-        return _shared(problem, self.function, self.name) if found is None else found
+        return _shared(problem, self.function, self.name, "form") if found is None else found
 
 
-cdef object _shared(owner, function, str name):
-    """Compute a value, and keep it beside the fields of an object and with its form."""
+cdef class KeptByKind(Kept):
+    """A function of a problem whose results are kept for all problems of its kind."""
+
+    def __call__(self, problem):
+        found = (<dict>PyObject_GenericGetDict(problem, NULL)).get(self.name)
+        return _shared(problem, self.function, self.name, "kind") if found is None else found
+
+
+cdef object _shared(owner, function, str name, str where):
+    """Look up what was computed for others of a form or a kind, or compute it; keep it beside the fields, too."""
     cdef dict values = PyObject_GenericGetDict(owner, NULL)
-    value = values[name] = function(owner)
-    form = values.get("form")
-    if form is not None:
-        (<dict>form)[name] = value
+    held = values.get(where)
+    value = None if held is None else (<dict>held).get(name)
+    if value is None:
+        value = function(owner)
+        if held is not None:
+            (<dict>held)[name] = value
+    values[name] = value
     return value

@@ -238,11 +238,24 @@ cdef Py_ssize_t rank_of(
     return -1
 
 
-def unit(const double[:, ::1] matrix, int bits):
-    """The largest power of two, as its exponent, of which all values are whole multiples below 2**bits; or None.
+cdef enum:
+    BITS = 31  # of whole numbers whose products are exact in 64 bits
 
-    0 for zeros.
-    """
+
+cdef bint are_whole(const double[:, ::1] matrix) noexcept nogil:
+    """Whether all values are whole numbers below 2**BITS."""
+    cdef Py_ssize_t row, column
+    cdef double value
+    for row in range(matrix.shape[0]):
+        for column in range(matrix.shape[1]):
+            value = matrix[row, column]
+            if not fabs(value) < 1LL << BITS or <double><long long>value != value:
+                return False
+    return True
+
+
+cdef bint find_unit(const double[:, ::1] matrix, int* unit) noexcept nogil:
+    """The largest power of two, as its exponent, of which all values are whole multiples below 2**BITS; 0 for zeros."""
     cdef Py_ssize_t row, column
     cdef long long digits
     cdef int exponent, lowest = 0, highest = 0
@@ -252,7 +265,7 @@ def unit(const double[:, ::1] matrix, int bits):
             if matrix[row, column] == 0:
                 continue
             if not isfinite(matrix[row, column]):
-                return None
+                return False
             digits = <long long>ldexp(fabs(frexp(matrix[row, column], &exponent)), 53)
             highest = max(highest, exponent) if found else exponent
             exponent -= 53
@@ -261,9 +274,52 @@ def unit(const double[:, ::1] matrix, int bits):
                 exponent += 1
             lowest = min(lowest, exponent) if found else exponent
             found = True
-            if highest - lowest > bits:
-                return None
-    return lowest
+            if highest - lowest > BITS:
+                return False
+    unit[0] = lowest
+    return True
+
+
+cdef inline long long multiple(double value, double scale, double again) noexcept nogil:
+    return <long long>(value * scale * again)  # twice, as one power of two may pass the range; each product is exact
+
+
+def whole_fit(const double[:, ::1] matrix, bint scaled, double[::1] column, double[::1] row):
+    """Fit column * row to a matrix of whole numbers, or, if `scaled`, of their multiples by a power of two.
+
+    Returns whether every product is its entry; else what column and row hold says nothing. The row is that of the
+    largest value, divided by the greatest common divisor of its entries.
+    """
+    cdef int unit = 0
+    if not are_whole(matrix) and not (scaled and find_unit(matrix, &unit)):
+        return False
+    cdef double scale = ldexp(1.0, -(unit // 2)), again = ldexp(1.0, unit // 2 - unit)
+    cdef Py_ssize_t i, j, at = 0, pivot = 0
+    cdef long long value, size, largest = -1, divisor = 0, other
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            size = abs(multiple(matrix[i, j], scale, again))
+            if size > largest:
+                largest, at, pivot = size, i, j
+    for j in range(matrix.shape[1]):
+        size = abs(multiple(matrix[at, j], scale, again))
+        while size:
+            other = divisor % size if divisor else 0
+            divisor, size = size, other
+    if divisor == 0:  # zeros
+        column[:] = 0
+        row[:] = 0
+        return True
+    for j in range(matrix.shape[1]):
+        row[j] = multiple(matrix[at, j], scale, again) // divisor
+    for i in range(matrix.shape[0]):
+        value = multiple(matrix[i, pivot], scale, again)
+        other = value // <long long>row[pivot]
+        for j in range(matrix.shape[1]):
+            if other * <long long>row[j] != multiple(matrix[i, j], scale, again):
+                return False
+        column[i] = ldexp(<double>other, unit)
+    return True
 
 
 def power_above(double value):

@@ -24,7 +24,7 @@ import numpy as np
 from convengine.config import raw_environment, raw_name
 from convengine.native import cpu, values
 from convengine.plugin import Offer
-from convengine.problem import Problem, kept, kept_by_form
+from convengine.problem import Problem, kept, kept_by_form, kept_by_kind
 
 __all__ = ["VERSION", "Prices", "Series", "cache_file", "current", "forget", "key_of", "sizes_of", "use"]
 
@@ -67,7 +67,7 @@ def _family(method: str) -> str:
     return END.sub("", method.partition(",")[0])
 
 
-@kept_by_form
+@kept_by_kind
 def _kind(problem: Problem) -> str:
     """What stands for the dtypes; empty where no table knows the problem."""
     summed, samples = problem.sum_dtype, problem.x_dtype
