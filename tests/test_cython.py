@@ -94,14 +94,15 @@ def test_kernels_that_are_not_square(level, shape):
 
 @pytest.mark.parametrize("stride", [1, 2, 3, (1, 4), (5, 1)])
 @pytest.mark.parametrize("dilation", [1, 2, (3, 1), (1, 5)])
-def test_stride_and_dilation(level, stride, dilation):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+def test_stride_and_dilation(level, stride, dilation, dtype):
     rng = np.random.default_rng(2)
-    x = rng.standard_normal((37, 120))
+    x = (99 * rng.standard_normal((37, 120))).astype(dtype)
     for side in ((3, 3), (2, 4), (5, 1)):
-        kernel = rng.standard_normal(side)
+        kernel = (9 * rng.standard_normal(side)).astype(dtype)
         for boundary in ("reflect", "constant"):
             assert_proven(
-                "corr2d", x, kernel, stride=stride, dilation=dilation, mode="same", boundary=boundary, fill_value=0.5
+                "corr2d", x, kernel, stride=stride, dilation=dilation, mode="same", boundary=boundary, fill_value=5
             )
 
 
