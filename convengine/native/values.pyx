@@ -25,7 +25,7 @@ cdef inline double size_of(number value) noexcept nogil:
 
 
 cdef enum:
-    LANES = 4  # numbers that values go to in turn, so that none waits for the one before
+    LANES = 16  # numbers that values go to in turn, so that none waits for the one before
 
 cdef struct look_t:
     double largest, least, sizes, squares
