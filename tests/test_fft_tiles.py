@@ -435,3 +435,15 @@ def test_the_tiles_that_are_priced_are_cut_as_those_that_run(shape: tuple[int, .
     assert found and found == [Tiling.of(problem, tiling.tile) for tiling in found]
     prices = [compiled.seconds(problem, costs, tiling, 2) for tiling in found]
     assert prices == pytest.approx(sorted(prices), rel=1e-12)
+
+
+def test_what_one_thread_does_alone_is_priced_so(level: str) -> None:
+    def seconds(n: int, threads: int, images: int = 1) -> float:
+        problem = ce.explain(np.zeros((images, n), np.float32), np.ones(59, np.float32)).problem
+        costs = compiled.costs_of(1, np.dtype(np.float32), level)
+        return compiled.seconds(problem, costs, Tiling.of(problem, (2048,)), threads)
+
+    for n in (3000, 15 * 1990, 16 * 1990):  # 8 pairs of tiles: as many samples as SERIAL_SAMPLES in tiles.pyx
+        assert seconds(n, 1) == seconds(n, 2)
+    for n, images in ((16 * 1990 + 100, 1), (3000, 9)):
+        assert seconds(n, 2, images) < 0.7 * seconds(n, 1, images)

@@ -53,10 +53,12 @@ PASS_PRODUCTS = 7
 BOX_RATES = {"i4": 11e9, "i8": 7e9}
 BOX_PRODUCTS = 8
 TWO_PASSES_SECONDS = 4e-6  # one call of a method of two passes on a few samples, same machine
-TILE_BYTES = (
-    256  # a row of floats is summed in tiles so wide, the last one whole, at AVX-512; elsewhere it matters less
-)
-UNEVEN = 1.5  # times the products: dot instructions by a kernel that is not square, whose loops are not all unrolled
+# At AVX-512, a row of floats is summed in vectors; but for layers, and on two axes for kernels whose loops are not
+# unrolled, in tiles of four, the last one whole. A filter's row shorter than that takes NARROW times the products.
+# Elsewhere it matters less.
+VECTOR_BYTES = 64
+NARROW = 1.4
+UNROLLED = frozenset((k, k) for k in (1, 3, 5, 7, 9))
 SERIAL_PRODUCTS = 600_000  # about as many does one thread alone: is_serial in cutting.pxi
 KERNEL_COPIES = 6  # that looking at it, laying it out and packing it make, or less
 CALL_SECONDS = 3e-6  # one call on a few samples, same machine
@@ -137,19 +139,37 @@ def _direct(problem: Problem, facts: KernelFacts, level: str, size: _Size) -> Of
     kind = _direct_kind(problem)
     products: float = size.outputs * problem.taps * kind.products
     threads = size.threads if products > SERIAL_PRODUCTS else 1
-    if kind.tile and level == "avx512":
-        columns = max(problem.out_spatial[-1], 1)
-        products *= -(-columns // kind.tile) * kind.tile / columns
+    if kind.lanes and level == "avx512":
+        products *= _columns(problem, kind.lanes)
     traffic = (size.samples + size.outputs) * SAMPLE_SECONDS
     row = dots.promised(problem, facts, level)
     if row is not None:
         moved = size.samples * problem.x_dtype.itemsize + size.outputs * problem.out_dtype.itemsize
         traffic = moved * BYTE_SECONDS
-        products *= 1 if len(set(problem.kernel_spatial)) == 1 < problem.ndim else UNEVEN
+        products *= _grouped(problem, dots.GROUPS[row])
     work = max(products / RATES[level][row or kind.element], traffic)
     held = problem.taps * problem.channels[1] * kind.itemsize
     held = min(64 * held, max(PARTS_BYTES, held)) if problem.op == "grad_kernel" else KERNEL_COPIES * held
     return Offer("direct, " + level, CALL_SECONDS + work / threads, held + threads * (1 << 20), direct_error(problem))
+
+
+def _grouped(problem: Problem, group: int) -> float:
+    """How many taps dot instructions take for each that there is: a row of them in groups, the last one whole."""
+    width, held = problem.kernel_spatial[-1], -(-group // problem.dilation[-1])
+    return -(-width // held) * group / width
+
+
+def _columns(problem: Problem, lanes: int) -> float:
+    """How many columns are summed for each that is asked for, at AVX-512."""
+    columns, unit, slower = max(problem.out_spatial[-1], 1), lanes, 1.0
+    if problem.is_layer:
+        unit = 4 * lanes
+    elif problem.ndim == 2 and problem.kernel_spatial not in UNROLLED:
+        if columns < 4 * lanes:
+            slower = NARROW
+        else:
+            unit = 4 * lanes
+    return slower * -(-columns // unit) * unit / columns
 
 
 class _DirectKind(NamedTuple):
@@ -157,7 +177,7 @@ class _DirectKind(NamedTuple):
 
     element: str  # type of the sums, or of their parts
     products: int  # of these, for one
-    tile: int  # columns of a register tile of AVX-512; 0 where their last one costs no more than its share
+    lanes: int  # of a vector of AVX-512; 0 where a row's last one costs no more than its share
     itemsize: int  # of an element
 
 
@@ -168,7 +188,7 @@ def _direct_kind(problem: Problem) -> _DirectKind:
     return _DirectKind(
         element=summed.str[1:],
         products=4 if kind == "c" else 1,
-        tile=TILE_BYTES // summed.itemsize if tiled else 0,
+        lanes=VECTOR_BYTES // summed.itemsize if tiled else 0,
         itemsize=summed.itemsize,
     )
 

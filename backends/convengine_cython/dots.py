@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["kind", "prepared", "promised"]
 
 SHIFTS = {("u1", "i1"): 128, ("i2", "u2"): -32768}  # of samples in a row of the first type
+GROUPS = {"u1": 4, "i2": 2}  # samples of a row of that type that one instruction multiplies
 LIMIT = 2**31 - 1
 
 
@@ -74,7 +75,7 @@ def prepared(problem: Problem, layout: Layout, level: str) -> Filter | None:
         fill=(layout.fill + shift).astype(row),
     )
     module = import_module(f"convengine_cython.dots_{module_level(level)}_{chosen}")
-    pack = partial(Packed.of, taps, 4 // row.itemsize, layout.dilation[2], layout.stride[2])
+    pack = partial(Packed.of, taps, GROUPS[chosen], layout.dilation[2], layout.stride[2])
     described = problem.out_shape, problem.out_dtype, problem.x_dtype.itemsize
     filter_: compiled.DotFilter = module.DotFilter(shifted, pack, *described, np.empty)
     return filter_

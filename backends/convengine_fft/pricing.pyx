@@ -98,6 +98,7 @@ cdef double FAR = 0.04e-9       # and seconds per byte beyond these, however man
 cdef double ROW = 8e-9          # per row of each tile
 cdef double PAIR = 0.3e-6
 cdef double CALL = 5e-6
+cdef double SERIAL = 32768      # samples in all tiles that one thread does alone: SERIAL_SAMPLES in tiles.pyx
 cdef double WASTE = 2.5         # times the least transformed samples along an axis, with a tile that may be the fastest
 
 
@@ -120,6 +121,8 @@ cdef class Costs:
             rows = rows_of(tile[0].length)
         pair = PAIR + 10 * size * log2(size) / self.rate + 2 * ROW * rows + STREAM * fmax(self.held * size - CACHE, 0)
         pair += TOUCH * 2 * (size + outputs) * self.item
+        if images * pairs * 2 * size <= SERIAL:
+            threads = 1
         rounds = <double>(<Py_ssize_t>((images * pairs + threads - 1) // threads))
         moved = images * (samples + outputs * count) * self.item
         return rounds * pair + FAR * fmax(moved - NEAR, 0)
