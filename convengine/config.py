@@ -33,7 +33,7 @@ class Options:
     max_memory : int, optional
         Bytes a call may use beside x and out.
     verbose : bool, optional
-        Log what ran, at INFO instead of DEBUG.
+        Say what runs: to the logger `convengine` at INFO instead of DEBUG, or on stderr where nothing listens to that.
     measure : bool, optional
         Let the first call of a problem time the likeliest methods, and later ones take the fastest.
     transfer : bool, optional

@@ -1,6 +1,7 @@
 """Runs what was chosen: prepares kernels, turns to the next candidate where one declines, keeps and compares times."""
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -139,8 +140,9 @@ class Prepared:
         return measured(self.decision.problem, candidate, workers())
 
     def _run(self, candidate: Candidate, prepared: Filter, x: Any, out: Any) -> Any:
-        if log.isEnabledFor(level := logging.INFO if self.options.verbose else logging.DEBUG):
-            log.log(level, "%s: %s (%s)", self.decision.problem, candidate.backend, candidate.offer.method)
+        if self.options.verbose or log.isEnabledFor(logging.DEBUG):
+            text = f"{self.decision.problem}: {candidate.backend} ({candidate.offer.method})"
+            _tell(text, bool(self.options.verbose))
         start = perf_counter()
         result = _guarded(candidate.backend, self.decision.problem, lambda: prepared(x, out))
         _note_time(self.decision.problem, candidate, perf_counter() - start)
@@ -202,6 +204,15 @@ class Nonnegative:
         if result.size and np.fmin.reduce(result, axis=None) < 0 and np.fmin.reduce(x, axis=None) >= 0:
             np.maximum(result, 0, out=result)
         return result
+
+
+def _tell(text: str, verbose: bool) -> None:
+    """Log at DEBUG; if `verbose`, at INFO, and on stderr where nobody listens to that, as in a plain script."""
+    level = logging.INFO if verbose else logging.DEBUG
+    if log.isEnabledFor(level) and log.hasHandlers():
+        log.log(level, text)
+    elif verbose:
+        print(f"convengine: {text}", file=sys.stderr)
 
 
 def _note_time(problem: Problem, candidate: Candidate, seconds: float) -> None:

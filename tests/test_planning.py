@@ -2,6 +2,8 @@
 
 import logging
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -78,6 +80,28 @@ class TestOptions:
             ce.corr2d(X, K, backend="cython")
         assert "cython (direct" in caplog.text
         assert "(6, 7) * (3, 2)" in caplog.text
+
+    def test_verbose_is_heard_where_no_logging_is_set_up(self):
+        code = """if True:
+            import sys
+            import numpy as np
+            import convengine as ce
+            x, k = np.ones((6, 7)), np.ones((3, 2))
+            ce.corr2d(x, k, backend="cython")
+            with ce.options(verbose=True, backend="cython"):
+                for _ in range(3):
+                    ce.corr2d(x, k)
+            ce.corr2d(x, k, backend="cython")
+            import logging
+            logging.basicConfig(level="INFO", format="logged: %(message)s")
+            with ce.options(verbose=True, backend="cython"):
+                ce.corr2d(x, k)
+        """
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        lines = [line.split(", ")[0] for line in done.stderr.splitlines()]
+        said = "forward corr2d (6"
+        assert lines == [f"convengine: {said}"] * 3 + [f"logged: {said}"]
+        assert all("cython (direct" in line for line in done.stderr.splitlines())
 
 
 class TestPlan:
