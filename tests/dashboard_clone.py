@@ -72,7 +72,7 @@ def make_clone(folder: Path) -> list[str]:
     (folder / "asv_bench" / "asv.conf.json").write_text(json.dumps(conf))
     (folder / "asv_bench" / "benchmarks" / "__init__.py").write_text("")
     (folder / "asv_bench" / "benchmarks" / "nothing.py").write_text(NOTHING)
-    (folder / ".gitignore").write_text("/.asv/\n")
+    (folder / ".gitignore").write_text("/.asv/\n__pycache__/\n")  # as in the project's own
     git(folder, "init", "-q", "-b", "main")
     commits = []
     for subject in ("The first <commit>", "A slower commit"):
