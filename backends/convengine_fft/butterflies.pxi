@@ -99,25 +99,25 @@ cdef inline void put(T* re_plane, T* im_plane, Py_ssize_t apart, const ce_vec* r
         ce_store(im_plane + q * apart, im[q])
 
 
-cdef inline void stage(T* re_plane, T* im_plane, Py_ssize_t step, Py_ssize_t blocks, Py_ssize_t span, const T* roots,
-                       const int radix, const bint forward) noexcept nogil:
-    """A stage in place."""
+cdef inline void stage(T* re_plane, T* im_plane, Py_ssize_t step, Py_ssize_t blocks, Py_ssize_t span, Py_ssize_t apart,
+                       const T* roots, const int radix, const bint forward) noexcept nogil:
+    """A stage in place. What is `span` places on lies `apart` vectors on."""
     cdef ce_vec re[LARGEST]
     cdef ce_vec im[LARGEST]
     cdef Py_ssize_t b, j
     for b in range(blocks):
         for j in range(span):
-            get(re_plane, im_plane, span * step, re, im, radix)
+            get(re_plane, im_plane, apart * step, re, im, radix)
             if not forward:
                 turn(re, im, roots + j * 2 * (radix - 1), radix, forward)
             dft(re, im, radix, forward)
             if forward:
                 turn(re, im, roots + j * 2 * (radix - 1), radix, forward)
-            put(re_plane, im_plane, span * step, re, im, radix)
+            put(re_plane, im_plane, apart * step, re, im, radix)
             re_plane += step
             im_plane += step
-        re_plane += (radix - 1) * span * step
-        im_plane += (radix - 1) * span * step
+        re_plane += (radix * apart - span) * step
+        im_plane += (radix * apart - span) * step
 
 
 cdef inline void inner_stage(T* re_plane, T* im_plane, Py_ssize_t step, Py_ssize_t blocks, const T* bends,

@@ -40,6 +40,7 @@ cdef extern from *:
     const int MOST_EXPONENT
 
 cdef enum:
+    FIRST_LEVEL = 32768        # bytes of a first-level cache
     SERIAL_SAMPLES = 32768     # below so many in all tiles a second thread costs more than it gives
 
 
@@ -72,7 +73,7 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
     """One pair of tiles of one image."""
     cdef Tiles* t = <Tiles*> context
     cdef Py_ssize_t pair = number % t.pairs, image = number // t.pairs, n, width, last, r, i
-    cdef Py_ssize_t down = t.shape.down.size, plane = down * t.shape.step, strip = 2 * t.shape.along.size * CE_LANES
+    cdef Py_ssize_t down = t.shape.down.size, plane = down * t.shape.step, strip = 2 * strip_of(&t.shape.along)
     cdef const char* x = t.x
     cdef char* out = t.out
     cdef Tile tiles[2]
@@ -166,7 +167,7 @@ cdef class TileFilter:
         set_length(&t.shape.along, layout.along)
         t.shape.step = t.shape.along.size + CE_LANES
         t.shape.bends = <const T*> address(layout.bends) if layout.bends is not None else NULL
-        t.memory = sizeof(T) * (2 * t.shape.down.size * t.shape.step + 2 * t.shape.along.size * CE_LANES) \
+        t.memory = sizeof(T) * (2 * t.shape.down.size * t.shape.step + 2 * strip_of(&t.shape.along)) \
             + 4 * t.shape.down.size * sizeof(void*) + t.shape.along.size * sizeof(Run)
         self.spectrum = np.empty(2 * t.shape.down.size * t.shape.along.size, kernel.dtype)
         self._transform(kernel)
@@ -181,7 +182,7 @@ cdef class TileFilter:
         cdef const T* taps = <const T*> address(kernel)
         if memory == NULL:
             raise MemoryError(f"no memory for {t.memory} bytes of scratch")
-        rows = <const T**> (memory + 2 * plane + 2 * t.shape.along.size * CE_LANES)
+        rows = <const T**> (memory + 2 * plane + 2 * strip_of(&t.shape.along))
         for r in range(down):
             rows[r] = taps + r * t.shape.along.size
             rows[down + r] = memory + plane + r * t.shape.step
@@ -259,3 +260,6 @@ cdef set_length(Length* length, stages):
         length.radices[s], length.spans[s] = stages[s][0], stages[s][1]
         length.roots[s] = <const T*> address(stages[s][2])
         length.size *= length.radices[s]
+    length.block, length.apart = length.size, length.spans[0]
+    if 2 * length.size * CE_VECTOR_BYTES >= FIRST_LEVEL:
+        length.block, length.apart = length.spans[0], length.spans[0] + 1

@@ -1,9 +1,14 @@
 # A tile's transforms: down its columns, a vector of columns at a time; along its rows, a vector of rows at a time,
-# transposed into a strip that stays in the first-level cache. Two real tiles travel as real and imaginary part.
+# transposed into a strip. Two real tiles travel as real and imaginary part.
+#
+# A strip that the first-level cache can't hold goes in the blocks that the first stage leaves: each through all other
+# stages before the next, and a vector further on than its length, since places a power of two apart share cache sets.
 
 cdef struct Length:
     # One transform length as its stages: `radices` from the first forward one on, each with its span and roots.
     Py_ssize_t size
+    Py_ssize_t block                                # places of a strip that go through the inner stages together
+    Py_ssize_t apart                                # vectors of a strip between the places that the first stage joins
     int stages
     int radices[3]
     Py_ssize_t spans[3]
@@ -17,19 +22,20 @@ cdef struct Shape:
     const T* bends
 
 
-cdef void stage_of(const Length* length, int s, T* re, T* im, Py_ssize_t step, bint forward) noexcept nogil:
-    """Stage s of a length, in place."""
-    cdef Py_ssize_t blocks = length.size // (length.radices[s] * length.spans[s])
+cdef void stage_of(const Length* length, int s, Py_ssize_t size, Py_ssize_t apart, T* re, T* im, Py_ssize_t step,
+                   bint forward) noexcept nogil:
+    """Stage s of `size` places, in place."""
+    cdef Py_ssize_t blocks = size // (length.radices[s] * length.spans[s])
     if forward:
         if length.radices[s] == 8:
-            stage(re, im, step, blocks, length.spans[s], length.roots[s], 8, True)
+            stage(re, im, step, blocks, length.spans[s], apart, length.roots[s], 8, True)
         else:
-            stage(re, im, step, blocks, length.spans[s], length.roots[s], 4, True)
+            stage(re, im, step, blocks, length.spans[s], apart, length.roots[s], 4, True)
     else:
         if length.radices[s] == 8:
-            stage(re, im, step, blocks, length.spans[s], length.roots[s], 8, False)
+            stage(re, im, step, blocks, length.spans[s], apart, length.roots[s], 8, False)
         else:
-            stage(re, im, step, blocks, length.spans[s], length.roots[s], 4, False)
+            stage(re, im, step, blocks, length.spans[s], apart, length.roots[s], 4, False)
 
 
 cdef void inner_of(const Shape* shape, Py_ssize_t c, T* re, T* im, bint forward) noexcept nogil:
@@ -65,7 +71,7 @@ cdef void columns_forward(const Shape* shape, const T* const* one, const T* cons
     for v in range(vectors):
         c = v * CE_LANES
         for s in range(1, down.stages - 1):
-            stage_of(down, s, re + c, im + c, shape.step, True)
+            stage_of(down, s, down.size, down.spans[s], re + c, im + c, shape.step, True)
         inner_of(shape, c, re + c, im + c, True)
 
 
@@ -79,7 +85,7 @@ cdef void columns_back(const Shape* shape, T* re, T* im, Py_ssize_t width, Py_ss
         c = v * CE_LANES
         inner_of(shape, c, re + c, im + c, False)
         for s in range(down.stages - 2, 0, -1):
-            stage_of(down, s, re + c, im + c, shape.step, False)
+            stage_of(down, s, down.size, down.spans[s], re + c, im + c, shape.step, False)
     if down.radices[0] == 8:
         exit_stage(re, im, shape.step, vectors, last, down.spans[0], down.roots[0], one, other, one_scales,
                    other_scales, bias, 8)
@@ -104,52 +110,79 @@ cdef void transpose(const T* start, Py_ssize_t step, T* to, Py_ssize_t to_step, 
         to += to_apart
 
 
-cdef void rows_forward(const Shape* shape, const T* re, const T* im, T* strip_re, T* strip_im) noexcept nogil:
-    """A vector of rows into the strip, and all stages but the inner one."""
+cdef void rows_in(const Shape* shape, const T* re, const T* im, T* strip_re, T* strip_im) noexcept nogil:
+    """A vector of rows into the strip, and the first stage."""
     cdef const Length* along = &shape.along
-    cdef int s
-    transpose(re, shape.step, strip_re, CE_LANES, along.size // CE_LANES, CE_LANES, CE_LANES * CE_LANES)
-    transpose(im, shape.step, strip_im, CE_LANES, along.size // CE_LANES, CE_LANES, CE_LANES * CE_LANES)
-    for s in range(along.stages - 1):
-        stage_of(along, s, strip_re, strip_im, CE_LANES, True)
+    cdef Py_ssize_t block = along.block, c = 0, at = 0
+    while c < along.size:
+        transpose(re + c, shape.step, strip_re + at, CE_LANES, block // CE_LANES, CE_LANES, CE_LANES * CE_LANES)
+        transpose(im + c, shape.step, strip_im + at, CE_LANES, block // CE_LANES, CE_LANES, CE_LANES * CE_LANES)
+        c += block
+        at += along.apart * CE_LANES
+    stage_of(along, 0, along.size, along.apart, strip_re, strip_im, CE_LANES, True)
+
+
+cdef void rows_out(const Shape* shape, T* strip_re, T* strip_im, T* re, T* im) noexcept nogil:
+    """The last stage, and from the strip to a vector of rows."""
+    cdef const Length* along = &shape.along
+    cdef Py_ssize_t block = along.block, c = 0, at = 0
+    stage_of(along, 0, along.size, along.apart, strip_re, strip_im, CE_LANES, False)
+    while c < along.size:
+        transpose(strip_re + at, CE_LANES, re + c, shape.step, block // CE_LANES, CE_LANES * CE_LANES, CE_LANES)
+        transpose(strip_im + at, CE_LANES, im + c, shape.step, block // CE_LANES, CE_LANES * CE_LANES, CE_LANES)
+        c += block
+        at += along.apart * CE_LANES
+
+
+cdef inline Py_ssize_t strip_of(const Length* along) noexcept nogil:
+    """Elements of one part, real or imaginary, of a strip."""
+    return along.radices[0] * along.apart * CE_LANES
 
 
 cdef void rows_through(const Shape* shape, T* re, T* im, T* strip, const T* spectrum) noexcept nogil:
     """Along all rows forward, times the kernel's spectrum, and back."""
     cdef const Length* along = &shape.along
-    cdef T* strip_im = strip + along.size * CE_LANES
-    cdef Py_ssize_t y
+    cdef T* strip_im = strip + strip_of(along)
+    cdef Py_ssize_t y, b, at, block = along.block
     cdef int s
     for y in range(shape.down.size // CE_LANES):
-        rows_forward(shape, re, im, strip, strip_im)
-        if along.radices[along.stages - 1] == 8:
-            product_stage(strip, strip_im, along.size // 8, spectrum, 8)
-        else:
-            product_stage(strip, strip_im, along.size // 4, spectrum, 4)
-        for s in range(along.stages - 2, -1, -1):
-            stage_of(along, s, strip, strip_im, CE_LANES, False)
-        transpose(strip, CE_LANES, re, shape.step, along.size // CE_LANES, CE_LANES * CE_LANES, CE_LANES)
-        transpose(strip_im, CE_LANES, im, shape.step, along.size // CE_LANES, CE_LANES * CE_LANES, CE_LANES)
+        rows_in(shape, re, im, strip, strip_im)
+        for b in range(along.size // block):
+            at = b * along.apart * CE_LANES
+            for s in range(1, along.stages - 1):
+                stage_of(along, s, block, along.spans[s], strip + at, strip_im + at, CE_LANES, True)
+            if along.radices[along.stages - 1] == 8:
+                product_stage(strip + at, strip_im + at, block // 8, spectrum, 8)
+            else:
+                product_stage(strip + at, strip_im + at, block // 4, spectrum, 4)
+            for s in range(along.stages - 2, 0, -1):
+                stage_of(along, s, block, along.spans[s], strip + at, strip_im + at, CE_LANES, False)
+            spectrum += 2 * block * CE_LANES
+        rows_out(shape, strip, strip_im, re, im)
         re += CE_LANES * shape.step
         im += CE_LANES * shape.step
-        spectrum += 2 * along.size * CE_LANES
 
 
 cdef void spectrum_of(const Shape* shape, T* re, T* im, T* strip, T* spectrum) noexcept nogil:
     """Of a kernel that went down the columns: along the rows, and conjugated, so that the product correlates."""
     cdef const Length* along = &shape.along
-    cdef T* strip_im = strip + along.size * CE_LANES
-    cdef Py_ssize_t y, f, lane
+    cdef T* strip_im = strip + strip_of(along)
+    cdef Py_ssize_t y, b, f, lane, at, block = along.block
+    cdef int s
     for y in range(shape.down.size // CE_LANES):
-        rows_forward(shape, re, im, strip, strip_im)
-        if along.radices[along.stages - 1] == 8:
-            inner_stage(strip, strip_im, CE_LANES, along.size // 8, NULL, 0, 0, 8, True)
-        else:
-            inner_stage(strip, strip_im, CE_LANES, along.size // 4, NULL, 0, 0, 4, True)
-        for f in range(along.size):
-            for lane in range(CE_LANES):
-                spectrum[lane] = strip[f * CE_LANES + lane]
-                spectrum[CE_LANES + lane] = -strip_im[f * CE_LANES + lane]
-            spectrum += 2 * CE_LANES
+        rows_in(shape, re, im, strip, strip_im)
+        for b in range(along.size // block):
+            at = b * along.apart * CE_LANES
+            for s in range(1, along.stages - 1):
+                stage_of(along, s, block, along.spans[s], strip + at, strip_im + at, CE_LANES, True)
+            if along.radices[along.stages - 1] == 8:
+                inner_stage(strip + at, strip_im + at, CE_LANES, block // 8, NULL, 0, 0, 8, True)
+            else:
+                inner_stage(strip + at, strip_im + at, CE_LANES, block // 4, NULL, 0, 0, 4, True)
+            for f in range(block):
+                for lane in range(CE_LANES):
+                    spectrum[lane] = strip[at + f * CE_LANES + lane]
+                    spectrum[CE_LANES + lane] = -strip_im[at + f * CE_LANES + lane]
+                spectrum += 2 * CE_LANES
         re += CE_LANES * shape.step
         im += CE_LANES * shape.step
