@@ -19,10 +19,11 @@ __all__ = ["pair_error_factor", "percival"]
 def pair_error_factor(size: int, dtype: np.dtype[Any]) -> float:
     """Proven factor c of |error| <= c * ||x_tile||_2 * ||kernel||_2 of pairs of tiles, each by its own norm.
 
-    Two real tiles a and b, each scaled by a power of two to a norm from 1 to 2, are transformed as z = a + ib. The
-    theorem of `percival` bounds the error of either by its factor times ||z|| ||kernel||; and ||z||**2 = ||a||**2
-    + ||b||**2 < (1 + 4) ||a||**2, likewise for b: one more factor, sqrt(5). The norms are computed, from row sums in
-    the element type, to some 2**-12 at worst. A tile of zeros gives zeros, whatever its partner.
+    Two real tiles a and b, neither norm twice the other, are transformed as z = a + ib: as they are, if that holds
+    already, or each scaled by a power of two to a norm from 1 to 2. The theorem of `percival` bounds the error of
+    either by its factor times ||z|| ||kernel||; and ||z||**2 = ||a||**2 + ||b||**2 < (1 + 4) ||a||**2, likewise for b:
+    one more factor, sqrt(5). The norms are computed, from row sums in the element type, to some 2**-12 at worst. A
+    tile of zeros gives zeros, whatever its partner.
 
     The theorem holds as it stands. Columns, then rows, are the stages of one transform of `size`; so they are with the
     roots between them that make one long transform of a signal, which stand for those that the columns' last stage

@@ -223,18 +223,43 @@ def test_workers_batch_stride_and_layout_change_no_bit(tiles: Force) -> None:
 # ---- scale
 
 
-@pytest.mark.parametrize("bright", [1e12, 1e-12, 0.0])
+@pytest.mark.parametrize("bright", [1e12, 1e-12, 1e6, 1e-6, 0.0])  # beyond the range that goes unscaled, and in it
 def test_the_bound_holds_by_the_norm_of_each_tile_alone(tiles: Force, bright: float) -> None:
-    # The tile that shares a transform with one 1e12 times brighter is as accurate as if it stood alone.
+    # The tile that shares a transform with a far brighter one is as accurate as if it stood alone.
     tiles(256)
     x, kernel = normal(4 * 241), normal(16, seed=1)
     x[256:482] *= bright
     x[482 + 15 :] *= bright
-    error = np.abs(fft("corr1d", x, kernel) - reference("corr1d", x, kernel).value)
+    y = fft("corr1d", x, kernel)
+    assert fft("corr1d", np.repeat(x, 2)[::2], kernel).tobytes() == y.tobytes()
+    error = np.abs(y - reference("corr1d", x, kernel).value)
     factor = pair_error_factor(256, np.dtype("f8"))
     for start in range(0, len(error), 241):
         block = slice(start, start + 241)
         assert error[block].max() <= factor * np.linalg.norm(x[start : start + 256]) * np.linalg.norm(kernel)
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile", "kernel_shape"), [((960,), (256,), (17,)), ((100, 2000), (32, 512), (5, 33))]
+)
+def test_tiles_that_go_unscaled_have_the_same_bits_wherever_they_lie(
+    tiles: Force, shape: tuple[int, ...], tile: tuple[int, ...], kernel_shape: tuple[int, ...]
+) -> None:
+    # Norms about a power of two, less than twice one another: a pair goes as it is, though each had its own scale.
+    tiles(*tile)
+    x = normal(*shape, dtype="f4") * np.linspace(1, 9, shape[-1], dtype="f4")
+    kernel = normal(*kernel_shape, dtype="f4", seed=1)
+    name = f"corr{len(shape)}d"
+    y = fft(name, x, kernel)
+    apart = np.zeros((*shape, 2), "f4")[..., 0]
+    apart[...] = x
+    assert fft(name, apart, kernel).tobytes() == y.tobytes()
+    assert fft(name, np.asfortranarray(x), kernel).tobytes() == y.tobytes()
+    assert fft(name, x[None], kernel, workers=1).tobytes() == y.tobytes()
+    for power in (2.0**-20, 2.0**20, 2.0**90, 2.0**-90):  # common ones, and some beyond what goes as it is
+        scaled = fft(name, x * np.float32(power), kernel)
+        expected = reference(name, x * np.float32(power), kernel)
+        bounds.check(scaled, expected, bounds.normwise(expected, offer_of(name, x, kernel).error))
 
 
 def test_tiles_of_zeros_give_zeros_and_the_bias(tiles: Force) -> None:

@@ -167,21 +167,31 @@ cdef inline void product_stage(T* re_plane, T* im_plane, Py_ssize_t blocks, cons
 
 cdef inline void entry_stage(const T* const* one, const T* const* other, T one_scale, T other_scale, T* re_plane,
                              T* im_plane, Py_ssize_t step, Py_ssize_t vectors, Py_ssize_t span, const T* roots,
-                             const int radix) noexcept nogil:
-    """The first stage of all columns, from rows by pointer; these may be the planes' own."""
+                             double* energies, const int radix) noexcept nogil:
+    """The first stage of all columns, from rows by pointer; these may be the planes' own.
+
+    Adds up the squares of both tiles as scaled, in elements for some rows, then in double.
+    """
     cdef ce_vec re[LARGEST]
     cdef ce_vec im[LARGEST]
+    cdef ce_vec one_squares, other_squares
     cdef Py_ssize_t j, v, c
     cdef int q
     for j in range(span):
+        one_squares = other_squares = ce_zero()
         for v in range(vectors):
             c = v * CE_LANES
             for q in range(radix):
                 re[q] = ce_load(one[j + q * span] + c) * ce_splat(one_scale)
                 im[q] = ce_load(other[j + q * span] + c) * ce_splat(other_scale)
+            for q in range(radix):
+                one_squares = one_squares + re[q] * re[q]
+                other_squares = other_squares + im[q] * im[q]
             dft(re, im, radix, True)
             turn(re, im, roots + j * 2 * (radix - 1), radix, True)
             put(re_plane + j * step + c, im_plane + j * step + c, span * step, re, im, radix)
+        energies[0] += <double> ce_sum(one_squares)
+        energies[1] += <double> ce_sum(other_squares)
 
 
 cdef inline void exit_stage(const T* re_plane, const T* im_plane, Py_ssize_t step, Py_ssize_t vectors,

@@ -3,6 +3,7 @@
 cdef enum:
     MOST_BATCH = 64                                 # NumPy's most axes
     FILL = -1                                       # the source of a sample beyond a constant border
+    PLAIN_ROW = 2048                                # bytes
 
 cdef struct Tiles:
     # The problem, on two axes; a signal lies along the second, and the rows of its tiles follow each other.
@@ -128,18 +129,22 @@ cdef void fetch_tile(const Tiles* t, const char* x, Tile* tile) noexcept nogil:
             row[i] = 0
 
 
-cdef bint read_in_place(const Tiles* t, const char* x, Tile* tile) noexcept nogil:
-    """Point at a tile's samples where they stand in x, if they do: all of them, and no border."""
-    cdef Py_ssize_t y = tile.y - t.before[0], left = tile.x - t.before[1], r, apart = t.x_axis[0]
+cdef inline bint is_inside(const Tiles* t, const Tile* tile) noexcept nogil:
+    """Whether a tile is full, and all its samples are of x: none of a border, none left zero."""
+    cdef Py_ssize_t y = tile.y - t.before[0], left = tile.x - t.before[1]
     cdef Py_ssize_t columns = t.shape.along.size * (t.shape.down.size if t.signal else 1)
-    if not t.x_direct or tile.height < t.outputs[0] or tile.width < t.outputs[1] or t.reads[1] < columns \
+    if tile.height < t.outputs[0] or tile.width < t.outputs[1] or t.reads[1] < columns \
             or left < 0 or left + columns > t.sizes[1]:
         return False
-    if t.signal:
-        apart = t.shape.along.size * <Py_ssize_t> sizeof(T)
-    elif t.reads[0] < t.shape.down.size or y < 0 or y + t.shape.down.size > t.sizes[0]:
+    return t.signal or (t.reads[0] >= t.shape.down.size and y >= 0 and y + t.shape.down.size <= t.sizes[0])
+
+
+cdef bint read_in_place(const Tiles* t, const char* x, Tile* tile) noexcept nogil:
+    """Point at a tile's samples where they stand in x, if all do, as they are needed."""
+    cdef Py_ssize_t r, apart = t.shape.along.size * <Py_ssize_t> sizeof(T) if t.signal else t.x_axis[0]
+    if not t.x_direct or not is_inside(t, tile):
         return False
-    x += y * t.x_axis[0] + left * t.x_axis[1]
+    x += (tile.y - t.before[0]) * t.x_axis[0] + (tile.x - t.before[1]) * t.x_axis[1]
     for r in range(t.shape.down.size):
         tile.rows[r] = <const T*> (x + r * apart)
     return True
@@ -201,6 +206,14 @@ cdef void clean(const Shape* shape, Tile* tile, int* exponent) noexcept nogil:
             row[i] = row[i] * first * second
 
 
+cdef inline void set_scale(const Tiles* t, Tile* tile, int exponent) noexcept nogil:
+    """Note that samples of a tile were divided by 2**exponent, for its outputs."""
+    exponent = max(min(exponent + t.exponent, MOST_EXPONENT), -MOST_EXPONENT)
+    tile.scale = 1
+    tile.back[0] = power(exponent // 2)
+    tile.back[1] = power(exponent - exponent // 2)
+
+
 cdef void load_tile(const Tiles* t, const char* x, Tile* tile) noexcept nogil:
     """Find a tile's samples, and the power of two that brings their 2-norm to between 1 and 2."""
     cdef bint in_place = read_in_place(t, x, tile)
@@ -216,10 +229,35 @@ cdef void load_tile(const Tiles* t, const char* x, Tile* tile) noexcept nogil:
         clean(&t.shape, tile, &exponent)
         total = 1 if tile.zero else energy(&t.shape, tile.rows)
     more = half_exponent(total)
+    set_scale(t, tile, exponent + more)
     tile.scale = power(-more)
-    exponent = max(min(exponent + more + t.exponent, MOST_EXPONENT), -MOST_EXPONENT)
-    tile.back[0] = 0 if tile.zero else power(exponent // 2)
-    tile.back[1] = power(exponent - exponent // 2)
+    if tile.zero:
+        tile.back[0] = 0
+
+
+cdef inline bint may_go_plain(const Tiles* t, const Tile* tile) noexcept nogil:
+    """Whether to try a tile as it is. Says the same wherever the samples lie in memory, for it decides on bits.
+
+    A pass that adds up squares brings samples into the caches row by row: rows shorter than PLAIN_ROW gain by it.
+    """
+    return (t.signal or t.shape.along.size * <Py_ssize_t> sizeof(T) >= PLAIN_ROW) and is_inside(t, tile)
+
+
+cdef void load_plain(const Tiles* t, const char* x, Tile* tile) noexcept nogil:
+    """Find a tile's samples as they are."""
+    tile.broken = tile.zero = False
+    set_scale(t, tile, 0)
+    if not read_in_place(t, x, tile):
+        fetch_tile(t, x, tile)
+
+
+cdef inline bint is_even(double one, double other) noexcept nogil:
+    """Whether the tiles of a pair, of these sums of squares, may go as they are: one 2-norm is below twice the other.
+
+    A power of two that both were scaled by would change no more than exponents: the bound is that of scaled tiles.
+    """
+    cdef double most = PLAIN_ENERGY
+    return 1 / most <= one <= most and 1 / most <= other <= most and one < FAIR * other and other < FAIR * one
 
 
 cdef inline Py_ssize_t outputs_in(const Tiles* t, const Tile* tile, Py_ssize_t r) noexcept nogil:

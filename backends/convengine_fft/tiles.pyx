@@ -1,9 +1,10 @@
 # Overlap-save over tiles with a transform of our own: one source, compiled once per ISA level and element type.
 #
 # Two tiles of one image are the real and the imaginary part of one complex tile: the kernel is real, so its
-# correlation keeps them apart. Each is scaled by a power of two to a 2-norm between 1 and 2, so that neither adds more
-# than a factor to the other's error (proof: fft_error.pair_error_factor). A tile is transformed down its columns, along
-# its rows, multiplied by the kernel's spectrum and transformed back, mostly inside the second-level cache.
+# correlation keeps them apart. Neither adds more than a factor to the other's error (proof:
+# fft_error.pair_error_factor) while neither 2-norm is twice the other or more: else each is scaled by a power of two to
+# between 1 and 2. A tile is transformed down its columns, along its rows, multiplied by the kernel's spectrum and
+# transformed back, mostly inside the second-level cache.
 #
 # A signal is cut into segments of down * along samples, read as rows that follow each other: what is done to columns
 # and rows, with a root of unity for each sample between, is one long transform (the four-step algorithm).
@@ -35,8 +36,14 @@ cdef extern from *:
        The exponent keeps each of two factors in range. */
     #define SAFE_ENERGY (sizeof(CE_T) == 4 ? 0x1p100 : 0x1p900)
     #define MOST_EXPONENT (sizeof(CE_T) == 4 ? 250 : 2000)
+    /* Sums of squares between the inverse of this and this need no scale for the sake of the range: what a transform
+       loses to underflow is then 2**-70 of a norm at most. Below FAIR times the other's, a norm is below twice it. */
+    #define PLAIN_ENERGY 0x1p60
+    #define FAIR 3.9
     """
     const double SAFE_ENERGY
+    const double PLAIN_ENERGY
+    const double FAIR
     const int MOST_EXPONENT
 
 cdef enum:
@@ -80,9 +87,10 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
     cdef T* memory
     cdef void** pointers
     cdef int axis, k
-    cdef bint straight
+    cdef bint straight, plain
     cdef T bias = 0 if t.integer else t.bias
     cdef Py_ssize_t rest = image
+    cdef double energies[2]
     for k in range(2):
         begin(t, 2 * pair + k, &tiles[k])
     if not tiles[0].wanted and not tiles[1].wanted:
@@ -102,6 +110,13 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
         tiles[k].rows = <const T**> (pointers + 2 * k * down)
         tiles[k].to = <T**> (pointers + (2 * k + 1) * down)
         tiles[k].runs = <Run*> (pointers + 4 * down)
+    plain = may_go_plain(t, &tiles[0]) and may_go_plain(t, &tiles[1])
+    if plain:
+        load_plain(t, x, &tiles[0])
+        load_plain(t, x, &tiles[1])
+        columns_forward(&t.shape, tiles[0].rows, tiles[1].rows, 1, 1, tiles[0].plane, tiles[1].plane, energies)
+        plain = is_even(energies[0], energies[1])
+    for k in range(0 if plain else 2):
         if tiles[k].height:
             load_tile(t, x, &tiles[k])
             if tiles[k].broken and tiles[k].wanted:
@@ -122,8 +137,9 @@ cdef void item(void* context, Py_ssize_t number, int worker) noexcept nogil:
                     tiles[k].plane[r * t.shape.step + i] = bias
     else:
         last = width - CE_LANES if straight else width
-        columns_forward(&t.shape, tiles[0].rows, tiles[1].rows, tiles[0].scale, tiles[1].scale, tiles[0].plane,
-                        tiles[1].plane)
+        if not plain:
+            columns_forward(&t.shape, tiles[0].rows, tiles[1].rows, tiles[0].scale, tiles[1].scale, tiles[0].plane,
+                            tiles[1].plane, energies)
         rows_through(&t.shape, tiles[0].plane, tiles[1].plane, memory, t.spectrum)
         columns_back(&t.shape, tiles[0].plane, tiles[1].plane, width, last, tiles[0].to, tiles[1].to, tiles[0].back,
                      tiles[1].back, bias)
@@ -180,6 +196,7 @@ cdef class TileFilter:
         cdef T* memory = <T*> pool.scratch(t.memory)
         cdef const T** rows
         cdef const T* taps = <const T*> address(kernel)
+        cdef double energies[2]
         if memory == NULL:
             raise MemoryError(f"no memory for {t.memory} bytes of scratch")
         rows = <const T**> (memory + 2 * plane + 2 * strip_of(&t.shape.along))
@@ -188,7 +205,7 @@ cdef class TileFilter:
             rows[down + r] = memory + plane + r * t.shape.step
         for r in range(plane):
             memory[plane + r] = 0
-        columns_forward(&t.shape, rows, rows + down, 1, 1, memory, memory + plane)
+        columns_forward(&t.shape, rows, rows + down, 1, 1, memory, memory + plane, energies)
         spectrum_of(&t.shape, memory, memory + plane, memory + 2 * plane, <T*> address(self.spectrum))
 
     @property

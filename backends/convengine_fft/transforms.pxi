@@ -59,15 +59,18 @@ cdef void inner_of(const Shape* shape, Py_ssize_t c, T* re, T* im, bint forward)
 
 
 cdef void columns_forward(const Shape* shape, const T* const* one, const T* const* other, T one_scale, T other_scale,
-                          T* re, T* im) noexcept nogil:
-    """From two tiles, by rows, into the planes."""
+                          T* re, T* im, double* energies) noexcept nogil:
+    """From two tiles, by rows, into the planes. Gives the sums of their squares, as scaled."""
     cdef const Length* down = &shape.down
     cdef Py_ssize_t v, c, vectors = shape.along.size // CE_LANES
     cdef int s
+    energies[0] = energies[1] = 0
     if down.radices[0] == 8:
-        entry_stage(one, other, one_scale, other_scale, re, im, shape.step, vectors, down.spans[0], down.roots[0], 8)
+        entry_stage(one, other, one_scale, other_scale, re, im, shape.step, vectors, down.spans[0], down.roots[0],
+                    energies, 8)
     else:
-        entry_stage(one, other, one_scale, other_scale, re, im, shape.step, vectors, down.spans[0], down.roots[0], 4)
+        entry_stage(one, other, one_scale, other_scale, re, im, shape.step, vectors, down.spans[0], down.roots[0],
+                    energies, 4)
     for v in range(vectors):
         c = v * CE_LANES
         for s in range(1, down.stages - 1):
